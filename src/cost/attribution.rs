@@ -1,0 +1,301 @@
+//! Who has which share of each GPU, from what the kubelet says and the driver shows.
+//!
+//! Every capacity of a GPU ends on exactly one [`Claim`]: a holder's, or nobody's in one of three ways. The claims of a
+//! GPU sum to one. Which of its devices exist comes from the driver; who holds them comes from the kubelet; where the
+//! kubelet cannot be believed the capacity is `unattributed`, never `unallocated`.
+
+mod naming;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::observation::{Gpu, Mig, MigDevice, Observation, Partition, PodKey, Span};
+
+use super::report::{Sharing, State};
+use super::share::{Division, Share};
+
+pub use self::naming::{DeviceKey, Memory};
+use self::naming::{Naming, Replicas};
+
+/// How a GPU is divided among holders.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How large the share of a MIG device is.
+    pub mig_share: MigShare,
+    /// Who pays for the free slots of a shared device.
+    pub sharing_policy: SharingPolicy,
+    /// How old the kubelet's answer may be before it is not believed any more.
+    pub max_age: Span,
+}
+
+/// How large the share of a MIG device is. Never the larger of the two: 4g + 3g would sum to 1.071.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MigShare {
+    /// Its compute slices out of the GPU's.
+    #[default]
+    Compute,
+    /// Its memory slices out of the GPU's.
+    Memory,
+    /// The mean of the two.
+    Blend,
+}
+
+/// Who pays for the free slots of a shared device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharingPolicy {
+    /// The node: a holder has its slots, free slots are unallocated.
+    #[default]
+    Slots,
+    /// Those who are present share the whole device.
+    Active,
+}
+
+/// Who has a part of a GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A pod.
+    Holder(Holding),
+    /// Nobody, or nobody we can name: the state says in which way.
+    Nobody(State),
+}
+
+/// What one pod has of one GPU.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holding {
+    /// The pod.
+    pub pod: PodKey,
+    /// The MIG device it is on; `None` on a whole GPU.
+    pub mig_device: Option<Arc<str>>,
+    /// Slots it has of the device.
+    pub slots: u32,
+    /// Slots that the device has; 1 when it is not shared.
+    pub of_slots: u32,
+}
+
+/// The division of one GPU for one interval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuClaims {
+    /// Everybody's part; sums to the whole GPU.
+    pub division: Division<Claim>,
+    /// How it is shared.
+    pub sharing: Sharing,
+}
+
+/// What attribution found on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributed {
+    /// The claims on each GPU, in the order of the GPUs given.
+    pub gpus: Vec<GpuClaims>,
+    /// Allocated devices that could not be mapped to a GPU.
+    pub unmapped: usize,
+    /// Exclusive devices that several pods name, with those who name them.
+    pub conflicts: BTreeSet<(DeviceKey, Vec<PodKey>)>,
+}
+
+/// Divides each of `gpus` among its holders.
+#[must_use]
+pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &mut Memory) -> Attributed {
+    let Some(allocations) = seen.allocations.as_deref() else {
+        let claims = gpus.iter().map(|gpu| unattributed(gpu)).collect();
+        return Attributed { gpus: claims, unmapped: 0, conflicts: BTreeSet::new() };
+    };
+    let fresh = seen.at.since(allocations.read_at) <= rules.max_age;
+    let naming = Naming::read(allocations, gpus, |pod| fresh || seen.pods.iter().any(|p| p.key == *pod));
+    memory.remember(seen, gpus, &naming);
+    let mut conflicts = BTreeSet::new();
+    let mut claims: Vec<GpuClaims> = gpus
+        .iter()
+        .map(|gpu| Divider { rules, memory, naming: &naming, conflicts: &mut conflicts }.divide(gpu, fresh))
+        .collect();
+    hide_unreadable(&mut claims, naming.unreadable());
+    Attributed { gpus: claims, unmapped: naming.unmapped(), conflicts }
+}
+
+fn unattributed(gpu: &Gpu) -> GpuClaims {
+    let sharing = if matches!(gpu.mig, Mig::Enabled(_)) { Sharing::Mig } else { Sharing::Exclusive };
+    GpuClaims { division: Division::whole(Claim::Nobody(State::Unattributed)), sharing }
+}
+
+/// Takes as many free GPUs as there are unreadable ids out of `unallocated`: somebody holds them, and we cannot say
+/// who. Which of the free ones they are is not known; their number is, and so is the node's sum.
+fn hide_unreadable(claims: &mut [GpuClaims], ids: usize) {
+    let free = Division::whole(Claim::Nobody(State::Unallocated));
+    let is_free = |gpu: &&mut GpuClaims| gpu.sharing != Sharing::Mig && gpu.division == free;
+    for gpu in claims.iter_mut().filter(is_free).take(ids) {
+        gpu.division = Division::whole(Claim::Nobody(State::Unattributed));
+    }
+}
+
+/// Divides one GPU.
+struct Divider<'a> {
+    rules: &'a Rules,
+    memory: &'a Memory,
+    naming: &'a Naming,
+    conflicts: &'a mut BTreeSet<(DeviceKey, Vec<PodKey>)>,
+}
+
+// === impl Rules ===
+
+impl MigShare {
+    fn of(self, device: &MigDevice, partition: &Partition) -> Share {
+        let compute = Share::new(device.compute_slices.into(), partition.compute_slices.into());
+        // Compute instances of one GPU instance share its memory.
+        let memory = Share::new(device.compute_slices.into(), device.gpu_instance_slices.into())
+            .of(Share::new(device.memory_slices.into(), partition.memory_slices.into()));
+        self.choose(compute, memory)
+    }
+
+    fn choose(self, compute: Share, memory: Share) -> Share {
+        match self {
+            Self::Compute => compute,
+            Self::Memory => memory,
+            Self::Blend => compute.mean(memory),
+        }
+    }
+}
+
+// === impl Holding ===
+
+impl Holding {
+    /// The part of the device that it has.
+    #[must_use]
+    pub fn slot_share(&self) -> Share {
+        Share::new(self.slots.into(), self.of_slots.into())
+    }
+
+    /// Whether `other` is the same pod on the same device.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.pod == other.pod && self.mig_device == other.mig_device
+    }
+}
+
+// === impl GpuClaims ===
+
+impl GpuClaims {
+    /// The division of a gap, seen from both of its ends: who held something before and after held it in between, who
+    /// did so at one end only may have or not, and that part is nobody's that we can name.
+    #[must_use]
+    pub fn over_gap(&self, after: &Self) -> Division<Claim> {
+        let stays =
+            |holding: &Holding, others: &Self| others.holdings().any(|(h, _)| h.is_same_place(holding));
+        let came = after.holdings().filter(|(holding, _)| !stays(holding, self));
+        let mut came = came.fold(Share::NONE, |sum, (_, share)| sum.plus(share));
+        let mut claims = Vec::new();
+        for (claim, share) in self.division.parts() {
+            match claim {
+                Claim::Holder(holding) if !stays(holding, after) => {
+                    claims.push((Claim::Nobody(State::Unattributed), share));
+                }
+                Claim::Nobody(State::Unallocated) => {
+                    let taken = came.min(share);
+                    came = came.minus(taken);
+                    claims.push((Claim::Nobody(State::Unattributed), taken));
+                    claims.push((claim.clone(), share.minus(taken)));
+                }
+                _ => claims.push((claim.clone(), share)),
+            }
+        }
+        Division::new(claims, Claim::Nobody(State::Unattributed))
+    }
+
+    /// Those who hold a part, with their shares.
+    pub fn holdings(&self) -> impl Iterator<Item = (&Holding, Share)> {
+        self.division.parts().filter_map(|(claim, share)| match claim {
+            Claim::Holder(holding) => Some((holding, share)),
+            Claim::Nobody(_) => None,
+        })
+    }
+}
+
+// === impl Divider ===
+
+impl Divider<'_> {
+    fn divide(mut self, gpu: &Gpu, fresh: bool) -> GpuClaims {
+        let whole: DeviceKey = (Arc::clone(&gpu.uuid), None);
+        let nobody = if fresh { State::Unallocated } else { State::Unattributed };
+        match &gpu.mig {
+            // A plugin that ignores MIG hands out the whole GPU whatever it is cut into.
+            Mig::Enabled(partition) if self.naming.pods(&whole).is_none() => GpuClaims {
+                division: self.divide_partition(&whole.0, partition, nobody),
+                sharing: Sharing::Mig,
+            },
+            _ => {
+                let (claims, shared) = self.holders(&whole, Share::WHOLE);
+                let sharing = if shared { Sharing::TimeSlicing } else { Sharing::Exclusive };
+                GpuClaims { division: Division::new(claims, Claim::Nobody(nobody)), sharing }
+            }
+        }
+    }
+
+    /// The holders of the MIG devices; what they leave is free while the scheduler could still give it away.
+    fn divide_partition(&mut self, gpu: &Arc<str>, partition: &Partition, nobody: State) -> Division<Claim> {
+        let mut claims = Vec::new();
+        let mut devices: Vec<&MigDevice> = partition.devices.iter().collect();
+        devices.sort_by(|a, b| a.uuid.cmp(&b.uuid));
+        for device in devices {
+            let share = self.rules.mig_share.of(device, partition);
+            let key = (Arc::clone(gpu), Some(Arc::clone(&device.uuid)));
+            let (holders, _) = self.holders(&key, share);
+            let held = holders.iter().fold(Share::NONE, |sum, (_, share)| sum.plus(*share));
+            claims.extend(holders);
+            claims.push((Claim::Nobody(nobody), share.minus(held)));
+        }
+        claims.push((Claim::Nobody(nobody), self.free_slices(partition)));
+        Division::new(
+            claims,
+            Claim::Nobody(if nobody == State::Unallocated { State::Stranded } else { nobody }),
+        )
+    }
+
+    /// The slices in no GPU instance that could still become one: as many as are left of the scarcer kind.
+    fn free_slices(&self, partition: &Partition) -> Share {
+        let instances: BTreeMap<u32, &MigDevice> =
+            partition.devices.iter().map(|device| (device.gpu_instance, device)).collect();
+        let used =
+            |slices: fn(&MigDevice) -> u32| instances.values().map(|device| slices(device)).sum::<u32>();
+        let compute = partition.compute_slices.saturating_sub(used(|device| device.gpu_instance_slices));
+        let memory = partition.memory_slices.saturating_sub(used(|device| device.memory_slices));
+        let slices = u64::from(compute.min(memory));
+        self.rules.mig_share.choose(
+            Share::new(slices, partition.compute_slices.into()),
+            Share::new(slices, partition.memory_slices.into()),
+        )
+    }
+
+    /// The pods that hold a device, each with its share of the GPU, and whether they take turns on it.
+    fn holders(&mut self, key: &DeviceKey, share: Share) -> (Vec<(Claim, Share)>, bool) {
+        let slots = self.memory.slots(key);
+        let Some(pods) = self.naming.pods(key) else { return (Vec::new(), slots.is_some()) };
+        let mut pods: BTreeMap<&PodKey, &Replicas> = pods.iter().collect();
+        if pods.len() > 1 && pods.values().any(|replicas| replicas.contains(&None)) {
+            self.conflicts.insert((key.clone(), pods.keys().map(|pod| (*pod).clone()).collect()));
+            let newest = self.memory.newest(pods.keys().copied());
+            let whole = newest.and_then(|pod| pods.get(pod)).is_some_and(|replicas| replicas.contains(&None));
+            // The newest pod's form of the id is the plugin's present one.
+            pods.retain(|pod, replicas| if whole { Some(*pod) == newest } else { !replicas.contains(&None) });
+        }
+        let shared = pods.values().any(|replicas| !replicas.contains(&None));
+        let slots = if shared { self.slots_of(slots, &pods) } else { 1 };
+        let claims = pods
+            .into_iter()
+            .map(|(pod, replicas)| {
+                let held = if shared { u32::try_from(replicas.len()).unwrap_or(u32::MAX) } else { 1 };
+                let holding =
+                    Holding { pod: pod.clone(), mig_device: key.1.clone(), slots: held, of_slots: slots };
+                let share = holding.slot_share().of(share);
+                (Claim::Holder(holding), share)
+            })
+            .collect();
+        (claims, shared)
+    }
+
+    fn slots_of(&self, known: Option<u32>, pods: &BTreeMap<&PodKey, &Replicas>) -> u32 {
+        let held: usize = pods.values().map(|replicas| replicas.len()).sum();
+        let held = u32::try_from(held).unwrap_or(u32::MAX);
+        match self.rules.sharing_policy {
+            SharingPolicy::Active => held,
+            SharingPolicy::Slots => known.unwrap_or(held).max(held),
+        }
+    }
+}

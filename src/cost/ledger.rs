@@ -1,0 +1,189 @@
+//! The accounts: what has been charged so far, by device, by pod and by payer.
+//!
+//! A [`Charge`] is posted to all three views at once, and the bill of a GPU is added up on its own, so that the views
+//! can be held against it. Totals never decrease. A device and a payer stay for ever; a pod that holds nothing any more
+//! stays for its retention, so that whoever reads the ledger now and then misses none of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::observation::{CostLabels, Ppm, Span, UnixTime, Uptime, Workload, Xid};
+
+use super::money::{Amount, Cost, GpuTime};
+use super::report::{Payer, State, Totals, XidLine};
+
+/// All accounts of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// By UUID.
+    pub(super) devices: BTreeMap<Arc<str>, DeviceAccount>,
+    pub(super) pods: BTreeMap<PodId, PodAccount>,
+    pub(super) payers: BTreeMap<Payer, Totals>,
+}
+
+/// Identity of a pod's account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodId {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+    /// The UID; empty while nobody tells it.
+    pub uid: Arc<str>,
+}
+
+/// The account of a GPU.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceAccount {
+    /// Money and time by state.
+    pub totals: Totals,
+    /// Rate × elapsed, added up independently of who was charged.
+    pub bill: Cost,
+    /// Energy since the ledger began, over driver reloads.
+    pub energy_millijoules: Option<u128>,
+    /// The driver's last energy reading.
+    pub energy_reading: Option<u64>,
+    /// Held time by utilization: low, medium, high.
+    pub bands: [GpuTime; 3],
+    /// Critical errors by XID.
+    pub xids: BTreeMap<u64, XidLine>,
+    /// Time that was charged to nobody because we were not looking.
+    pub unobserved: GpuTime,
+    /// Time of gaps that was charged as unmeasured.
+    pub recovered: GpuTime,
+}
+
+/// The account of a pod.
+#[derive(Clone, Debug, Default)]
+pub struct PodAccount {
+    /// What the pod was when it last held something.
+    pub description: Description,
+    /// Money and time by state.
+    pub totals: Totals,
+    /// Work beyond its share.
+    pub burst: Cost,
+    /// Its part of its GPUs' energy.
+    pub energy_millijoules: Option<u128>,
+    /// When it last did work.
+    pub last_active: Option<UnixTime>,
+    /// Since when it holds nothing; `None` while it holds something.
+    pub ended: Option<Uptime>,
+}
+
+/// What a pod is, beside its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Whose money it is.
+    pub labels: CostLabels,
+    /// The controller above it.
+    pub workload: Option<Workload>,
+    /// The models of its GPUs, sorted.
+    pub gpu_models: BTreeSet<Arc<str>>,
+}
+
+/// One posting: some money and time of one GPU in one state.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge<'a> {
+    /// UUID of the GPU.
+    pub gpu: &'a Arc<str>,
+    /// The pod that holds it, if one does.
+    pub pod: Option<&'a PodId>,
+    /// Who pays.
+    pub payer: &'a Payer,
+    /// What the money was for.
+    pub state: State,
+    /// How much.
+    pub amount: Amount,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Posts a charge to the account of its GPU, its pod and its payer.
+    pub fn post(&mut self, charge: &Charge<'_>) {
+        let Charge { gpu, pod, payer, state, amount } = *charge;
+        self.device(gpu).totals.post(state, amount);
+        self.payer(payer).post(state, amount);
+        if let Some(pod) = pod {
+            self.pod(pod).totals.post(state, amount);
+        }
+    }
+
+    /// The account of a GPU, opened if there is none.
+    pub fn device(&mut self, gpu: &Arc<str>) -> &mut DeviceAccount {
+        self.devices.entry(Arc::clone(gpu)).or_default()
+    }
+
+    /// The account of a pod, opened if there is none.
+    pub fn pod(&mut self, pod: &PodId) -> &mut PodAccount {
+        self.pods.entry(pod.clone()).or_default()
+    }
+
+    /// The totals of a payer, opened if there are none.
+    pub fn payer(&mut self, payer: &Payer) -> &mut Totals {
+        self.payers.entry(payer.clone()).or_default()
+    }
+
+    /// Marks the pods that hold nothing at `now` as ended, and drops those that ended more than `retention` ago.
+    pub fn expire(&mut self, now: Uptime, retention: Span, holds: impl Fn(&PodId) -> bool) {
+        self.pods.retain(|pod, account| {
+            account.ended = if holds(pod) { None } else { Some(account.ended.unwrap_or(now)) };
+            account.ended.is_none_or(|ended| now.since(ended) <= retention)
+        });
+    }
+
+    /// Forgets the driver's counters, which begin again with a new boot.
+    pub fn forget_readings(&mut self) {
+        self.devices.values_mut().for_each(|device| device.energy_reading = None);
+    }
+
+    /// How far the accounts are from the bills; nothing, unless there is a defect.
+    #[must_use]
+    pub fn imbalance(&self) -> Cost {
+        let billed: Cost = self.devices.values().map(|device| device.bill).sum();
+        let paid: Cost = self.payers.values().map(Totals::total_cost).sum();
+        let by_device: Cost =
+            self.devices.values().map(|device| device.bill.abs_diff(device.totals.total_cost())).sum();
+        by_device + billed.abs_diff(paid)
+    }
+}
+
+// === impl DeviceAccount ===
+
+impl DeviceAccount {
+    /// Counts a critical error.
+    pub fn count(&mut self, xid: Xid) {
+        let line = self.xids.entry(xid.code).or_insert(XidLine { code: xid.code, count: 0, last: xid.at });
+        line.count = line.count.saturating_add(1);
+        line.last = line.last.max(xid.at);
+    }
+
+    /// Begins to count: dollars if there is a price, energy if there is a reading.
+    pub fn open(&mut self, priced: bool, energy_millijoules: Option<u64>) {
+        self.totals.open(priced);
+        if let Some(reading) = energy_millijoules {
+            self.energy_reading.get_or_insert(reading);
+            self.energy_millijoules.get_or_insert(0);
+        }
+    }
+
+    /// Takes in the driver's energy counter and gives what was added since the last reading.
+    ///
+    /// A counter that is lower than before began again from zero when the driver was reloaded.
+    pub fn read_energy(&mut self, reading: u64) -> u128 {
+        let before = self.energy_reading.replace(reading).unwrap_or(reading);
+        let added = u128::from(reading.checked_sub(before).unwrap_or(reading));
+        self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + added);
+        added
+    }
+
+    /// Adds held time to the band of the utilization it was held at.
+    pub fn add_to_band(&mut self, utilization: Ppm, time: GpuTime) {
+        let band = match utilization.get() {
+            0..300_000 => 0,
+            300_000..=700_000 => 1,
+            _ => 2,
+        };
+        self.bands[band] += time;
+    }
+}

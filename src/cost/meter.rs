@@ -1,0 +1,193 @@
+//! The state machine: charges each interval to whoever held the GPUs when it began.
+//!
+//! A charge belongs to the half-open interval from one observation to the next. The observation that *opens* it says
+//! who holds what and at which rate; the one that *closes* it says what was done, because the driver reports what
+//! happened since the last tick. Nothing is guessed: where utilization was not read the money is `unmeasured`, where
+//! nobody looked for too long the time is counted as unobserved and nobody is charged.
+
+mod charge;
+mod open;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::observation::{Activity, Fault, Gpu, Health, Mig, Observation, Pod, PodKey, Ppm, Span, UnixTime};
+
+use super::attribution::{self, DeviceKey, Rules};
+use super::gpu_model;
+use super::ledger::Ledger;
+use super::pricing::{PriceModel, PriceSheet};
+use super::report::Report;
+use super::window::Window;
+
+use self::open::{Open, OpenGpu};
+
+/// How the meter charges.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How the capacity was bought.
+    pub price_model: PriceModel,
+    /// Work at or below this is none: the holder is idle.
+    pub idle_threshold: Ppm,
+    /// Over how long a time work is judged.
+    pub idle_window: Span,
+    /// The longest interval that the driver's samples cover; a longer one is a gap.
+    pub longest_interval: Span,
+    /// The longest gap that is charged at all.
+    pub max_gap: Span,
+    /// How long a pod that holds nothing any more stays in reports.
+    pub retention: Span,
+    /// How GPUs are divided among their holders.
+    pub rules: Rules,
+}
+
+/// Turns observations into a ledger.
+#[derive(Debug)]
+pub struct Meter {
+    policy: Policy,
+    prices: Arc<PriceSheet>,
+    ledger: Ledger,
+    ledger_start: Option<UnixTime>,
+    memory: attribution::Memory,
+    windows: BTreeMap<Place, Window>,
+    conflicts: u64,
+    open: Option<Open>,
+}
+
+/// A pod on a device.
+type Place = (PodKey, DeviceKey);
+
+// === impl Meter ===
+
+impl Meter {
+    /// A meter with an empty ledger.
+    #[must_use]
+    pub fn new(policy: Policy, prices: Arc<PriceSheet>) -> Self {
+        Self {
+            policy,
+            prices,
+            ledger: Ledger::default(),
+            ledger_start: None,
+            memory: attribution::Memory::default(),
+            windows: BTreeMap::new(),
+            conflicts: 0,
+            open: None,
+        }
+    }
+
+    /// Puts other prices in force, from the next interval on; the open one keeps the rate it began with.
+    pub fn set_prices(&mut self, prices: Arc<PriceSheet>) {
+        self.prices = prices;
+    }
+
+    /// Closes the open interval with what was seen, opens the next one, and says how things stand.
+    pub fn observe(&mut self, seen: &Observation) -> Arc<Report> {
+        self.ledger_start.get_or_insert(seen.wall);
+        let before = self.open.take();
+        let next = self.open_interval(seen, before.as_ref());
+        if let Some(open) = &before {
+            self.close_interval(open, &next, seen.wall);
+        }
+        self.count_events(&next, before.as_ref());
+        self.forget_the_gone(&next);
+        let report = self.summary(seen, &next);
+        self.open = Some(next);
+        Arc::new(report)
+    }
+
+    fn open_interval(&mut self, seen: &Observation, before: Option<&Open>) -> Open {
+        if before.is_some_and(|open| open.boot != seen.boot) {
+            self.ledger.forget_readings();
+        }
+        let gpus = known_gpus(seen, before);
+        let attributed = attribution::attribute(seen, &gpus, &self.policy.rules, &mut self.memory);
+        let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
+        let open = |(gpu, claims): (Arc<Gpu>, _)| {
+            let model = gpu_model::of_product(&gpu.product);
+            let quote = self.prices.quote(&model, self.policy.price_model);
+            OpenGpu::new(gpu, model, quote, claims, &pods)
+        };
+        let next = Open {
+            at: seen.at,
+            boot: Arc::clone(&seen.boot),
+            gpus: gpus.into_iter().zip(attributed.gpus).map(open).collect(),
+            conflicts: attributed.conflicts,
+            unmapped: attributed.unmapped,
+        };
+        next.gpus.iter().for_each(|gpu| gpu.open_accounts(&mut self.ledger));
+        next
+    }
+
+    fn close_interval(&mut self, open: &Open, next: &Open, wall: UnixTime) {
+        if open.boot != next.boot {
+            return;
+        }
+        let elapsed = next.at.since(open.at);
+        for gpu in &open.gpus {
+            let Some(now) = next.gpus.iter().find(|now| now.gpu.uuid == gpu.gpu.uuid) else { continue };
+            if elapsed > self.policy.max_gap {
+                self.ledger.device(&gpu.gpu.uuid).unobserved += elapsed.into();
+            } else if elapsed > self.policy.longest_interval {
+                self.ledger.device(&gpu.gpu.uuid).recovered += elapsed.into();
+                self.charge_gap(gpu, now, elapsed);
+            } else if !elapsed.is_zero() {
+                self.charge_measured(gpu, now, elapsed, wall);
+            }
+        }
+    }
+
+    /// Counts what happened at a moment rather than over an interval.
+    fn count_events(&mut self, next: &Open, before: Option<&Open>) {
+        for gpu in &next.gpus {
+            let account = self.ledger.device(&gpu.gpu.uuid);
+            gpu.gpu.xids.iter().for_each(|xid| account.count(*xid));
+        }
+        let known = |conflict| before.is_some_and(|open| open.conflicts.contains(conflict));
+        let fresh = next.conflicts.iter().filter(|conflict| !known(conflict)).count();
+        self.conflicts = self.conflicts.saturating_add(u64::try_from(fresh).unwrap_or(u64::MAX));
+    }
+
+    fn forget_the_gone(&mut self, next: &Open) {
+        let held: BTreeSet<_> = next.gpus.iter().flat_map(OpenGpu::pod_ids).collect();
+        self.ledger.expire(next.at, self.policy.retention, |pod| held.contains(pod));
+        let places: BTreeSet<Place> = next.gpus.iter().flat_map(OpenGpu::places).collect();
+        self.windows.retain(|place, _| places.contains(place));
+    }
+}
+
+/// Every GPU of this boot as it is now, sorted by UUID: those that the driver shows, and those it no longer does.
+fn known_gpus(seen: &Observation, before: Option<&Open>) -> Vec<Arc<Gpu>> {
+    let known = before.filter(|open| open.boot == seen.boot).into_iter().flat_map(|open| &open.gpus);
+    let mut gpus: BTreeMap<Arc<str>, Arc<Gpu>> = known
+        .map(|known| (Arc::clone(&known.gpu.uuid), Arc::new(unread(&known.gpu, seen.gpus.is_some()))))
+        .collect();
+    for gpu in seen.gpus.iter().flatten() {
+        gpus.insert(Arc::clone(&gpu.uuid), Arc::new(gpu.clone()));
+    }
+    gpus.into_values().collect()
+}
+
+/// A GPU of which nothing was read in this tick. A driver that answers and does not list it has lost it; one that does
+/// not answer says nothing about it.
+fn unread(gpu: &Gpu, driver_answers: bool) -> Gpu {
+    let mut gpu = Gpu {
+        health: if driver_answers { Health::Unavailable(Fault::Missing) } else { gpu.health },
+        memory: None,
+        power_milliwatts: None,
+        energy_millijoules: None,
+        activity: Activity::default(),
+        processes: None,
+        xids: Vec::new(),
+        ..gpu.clone()
+    };
+    if let Mig::Enabled(partition) = &mut gpu.mig {
+        for device in &mut partition.devices {
+            device.memory = None;
+            device.activity = Activity::default();
+        }
+    }
+    gpu
+}

@@ -1,0 +1,138 @@
+//! Charging one GPU for one interval: every unit of its cost and its time is posted exactly once.
+
+use std::sync::Arc;
+
+use crate::observation::{Span, UnixTime};
+
+use super::Meter;
+use super::open::{Holder, OpenGpu};
+use crate::cost::attribution::{Claim, Holding};
+use crate::cost::ledger::{Charge, PodId};
+use crate::cost::money::{Amount, Cost, GpuTime};
+use crate::cost::report::{Payer, State};
+use crate::cost::share::{Division, scaled};
+use crate::cost::work::{Work, Worked};
+
+/// One interval of one GPU.
+#[derive(Clone, Copy)]
+struct Interval<'a> {
+    gpu: &'a OpenGpu,
+    elapsed: Span,
+    wall: UnixTime,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// Charges an interval by what was measured in it.
+    pub(super) fn charge_measured(&mut self, gpu: &OpenGpu, now: &OpenGpu, elapsed: Span, wall: UnixTime) {
+        let interval = Interval { gpu, elapsed, wall };
+        let worked = Worked::new(&now.gpu, &gpu.claims);
+        for (claim, amount) in self.pieces(gpu, &gpu.claims.division, elapsed) {
+            match claim {
+                Claim::Nobody(state) => self.post_nobodys(gpu, *state, amount),
+                Claim::Holder(holding) => self.charge_holding(interval, holding, &worked, amount),
+            }
+        }
+        self.add_energy(gpu, now);
+    }
+
+    /// Charges an interval in which nobody looked, but not for long: to those who were there before and are after.
+    pub(super) fn charge_gap(&mut self, gpu: &OpenGpu, now: &OpenGpu, elapsed: Span) {
+        let division = gpu.claims.over_gap(&now.claims);
+        for (claim, amount) in self.pieces(gpu, &division, elapsed) {
+            match claim {
+                Claim::Nobody(state) => self.post_nobodys(gpu, *state, amount),
+                Claim::Holder(holding) => self.charge_unmeasured(gpu, holding, elapsed, amount),
+            }
+        }
+        self.add_energy(gpu, now);
+    }
+
+    /// Adds the interval to the GPU's bill and cuts it up.
+    fn pieces<'d>(
+        &mut self,
+        gpu: &OpenGpu,
+        division: &'d Division<Claim>,
+        elapsed: Span,
+    ) -> Vec<(&'d Claim, Amount)> {
+        let bill = gpu.quote.map(|quote| quote.effective.over(elapsed));
+        self.ledger.device(&gpu.gpu.uuid).bill += bill.unwrap_or_default();
+        let costs = division.split(bill.unwrap_or_default().units());
+        let times = division.split(GpuTime::from(elapsed).nanos());
+        let amount = |cost, time| Amount {
+            cost: bill.map(|_| Cost::from_units(cost)),
+            time: GpuTime::from_nanos(time),
+        };
+        costs.zip(times).map(|((claim, cost), (_, time))| (claim, amount(cost, time))).collect()
+    }
+
+    fn charge_holding(&mut self, at: Interval<'_>, holding: &Holding, worked: &Worked<'_>, amount: Amount) {
+        let Some(work) = worked.by(holding).filter(|_| !at.gpu.is_unavailable()) else {
+            return self.charge_unmeasured(at.gpu, holding, at.elapsed, amount);
+        };
+        let idle = self.is_idle(at.gpu, holding, at.elapsed, work);
+        let Some(holder) = at.gpu.holders.get(&holding.pod) else { return };
+        let (used, rest) = amount.cut(work.within());
+        self.post_holders(at.gpu, holder, State::Used, used);
+        self.post_holders(at.gpu, holder, if idle { State::Idle } else { State::Underused }, rest);
+
+        let (numerator, denominator) = work.beyond();
+        let burst = scaled(amount.cost.unwrap_or_default().units(), numerator, denominator);
+        let account = self.ledger.pod(&holder.id);
+        account.burst += Cost::from_units(burst);
+        if work.ppm() > self.policy.idle_threshold {
+            account.last_active = Some(at.wall);
+        }
+        if let Some(utilization) = worked.device_utilization(holding) {
+            self.ledger.device(&at.gpu.gpu.uuid).add_to_band(utilization, amount.time);
+        }
+    }
+
+    fn charge_unmeasured(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, amount: Amount) {
+        let length = self.policy.idle_window;
+        self.window(gpu, holding).push(elapsed, None, length);
+        let Some(holder) = gpu.holders.get(&holding.pod) else { return };
+        let state = if gpu.is_unavailable() { State::Unavailable } else { State::Unmeasured };
+        self.post_holders(gpu, holder, state, amount);
+    }
+
+    fn is_idle(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, work: Work) -> bool {
+        let (length, threshold) = (self.policy.idle_window, self.policy.idle_threshold);
+        let window = self.window(gpu, holding);
+        window.push(elapsed, Some(work.ppm()), length);
+        window.mean().is_some_and(|mean| mean <= threshold)
+    }
+
+    fn window(&mut self, gpu: &OpenGpu, holding: &Holding) -> &mut crate::cost::window::Window {
+        let device = (Arc::clone(&gpu.gpu.uuid), holding.mig_device.clone());
+        self.windows.entry((holding.pod.clone(), device)).or_default()
+    }
+
+    fn post_holders(&mut self, gpu: &OpenGpu, holder: &Holder, state: State, amount: Amount) {
+        self.post(gpu, Some(&holder.id), &holder.payer, state, amount);
+    }
+
+    fn post_nobodys(&mut self, gpu: &OpenGpu, state: State, amount: Amount) {
+        let state = if gpu.is_unavailable() { State::Unavailable } else { state };
+        self.post(gpu, None, &gpu.nobody, state, amount);
+    }
+
+    fn post(&mut self, gpu: &OpenGpu, pod: Option<&PodId>, payer: &Payer, state: State, amount: Amount) {
+        if !amount.is_nothing() {
+            self.ledger.post(&Charge { gpu: &gpu.gpu.uuid, pod, payer, state, amount });
+        }
+    }
+
+    /// Adds the energy since the last reading to the GPU and, by their shares, to its holders.
+    fn add_energy(&mut self, gpu: &OpenGpu, now: &OpenGpu) {
+        let Some(reading) = now.gpu.energy_millijoules else { return };
+        let added = self.ledger.device(&gpu.gpu.uuid).read_energy(reading);
+        for (claim, part) in gpu.claims.division.split(added) {
+            let Claim::Holder(holding) = claim else { continue };
+            let Some(holder) = gpu.holders.get(&holding.pod) else { continue };
+            let total = &mut self.ledger.pod(&holder.id).energy_millijoules;
+            *total = Some(total.unwrap_or(0) + part);
+        }
+    }
+}

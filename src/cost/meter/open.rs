@@ -1,0 +1,130 @@
+//! An interval that has begun: who holds what, and at which rate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::observation::{CostLabels, Gpu, Health, Pod, PodKey, Uptime, Workload};
+
+use super::Place;
+use crate::cost::attribution::{Claim, DeviceKey, GpuClaims};
+use crate::cost::ledger::{Description, Ledger, PodId};
+use crate::cost::pricing::Quote;
+use crate::cost::report::Payer;
+
+/// What the last observation opened.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) at: Uptime,
+    pub(super) boot: Arc<str>,
+    pub(super) gpus: Vec<OpenGpu>,
+    pub(super) conflicts: BTreeSet<(DeviceKey, Vec<PodKey>)>,
+    pub(super) unmapped: usize,
+}
+
+/// A GPU at the start of an interval.
+#[derive(Debug)]
+pub(super) struct OpenGpu {
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) model: Arc<str>,
+    pub(super) quote: Option<Quote>,
+    pub(super) claims: GpuClaims,
+    /// The pods behind the holdings.
+    pub(super) holders: BTreeMap<PodKey, Holder>,
+    /// Who pays for what nobody holds.
+    pub(super) nobody: Payer,
+}
+
+/// A pod that holds something, as its owner describes it at the start of an interval.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) id: PodId,
+    pub(super) payer: Payer,
+    workload: Option<Workload>,
+}
+
+// === impl OpenGpu ===
+
+impl OpenGpu {
+    pub(super) fn new(
+        gpu: Arc<Gpu>,
+        model: Arc<str>,
+        quote: Option<Quote>,
+        claims: GpuClaims,
+        pods: &BTreeMap<&PodKey, &Pod>,
+    ) -> Self {
+        let nobody = Payer {
+            namespace: Arc::default(),
+            labels: CostLabels::default(),
+            gpu_model: Arc::clone(&model),
+            price_model: quote.map(|quote| quote.price_model),
+        };
+        let holders = claims
+            .holdings()
+            .map(|(holding, _)| (holding.pod.clone(), Holder::new(&holding.pod, &nobody, pods)));
+        let holders = holders.collect();
+        Self { gpu, model, quote, claims, holders, nobody }
+    }
+
+    /// Opens the accounts of the GPU and its holders, so that their lines are there from their first moment.
+    pub(super) fn open_accounts(&self, ledger: &mut Ledger) {
+        let priced = self.quote.is_some();
+        ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules);
+        for holder in self.holders.values() {
+            let account = ledger.pod(&holder.id);
+            account.totals.open(priced);
+            holder.describe(&self.model, &mut account.description);
+            ledger.payer(&holder.payer).open(priced);
+        }
+        if self.claims.division.claimants().any(|claim| matches!(claim, Claim::Nobody(_))) {
+            ledger.payer(&self.nobody).open(priced);
+        }
+    }
+
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.gpu.health != Health::Healthy
+    }
+
+    /// The pods that hold a part of the GPU.
+    pub(super) fn pod_ids(&self) -> impl Iterator<Item = &PodId> {
+        self.holders.values().map(|holder| &holder.id)
+    }
+
+    /// The holders and the devices they are on.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.claims.holdings().map(|(holding, _)| {
+            (holding.pod.clone(), (Arc::clone(&self.gpu.uuid), holding.mig_device.clone()))
+        })
+    }
+}
+
+// === impl Holder ===
+
+impl Holder {
+    /// Keeps what the pod is for the time when it is gone.
+    fn describe(&self, gpu_model: &Arc<str>, description: &mut Description) {
+        if description.labels != self.payer.labels || description.workload != self.workload {
+            description.labels = self.payer.labels.clone();
+            description.workload.clone_from(&self.workload);
+        }
+        if !description.gpu_models.contains(gpu_model) {
+            description.gpu_models.insert(Arc::clone(gpu_model));
+        }
+    }
+
+    fn new(key: &PodKey, nobody: &Payer, pods: &BTreeMap<&PodKey, &Pod>) -> Self {
+        let pod = pods.get(key);
+        Self {
+            workload: pod.and_then(|pod| pod.workload.clone()),
+            id: PodId {
+                namespace: Arc::clone(&key.namespace),
+                name: Arc::clone(&key.name),
+                uid: pod.map(|pod| Arc::clone(&pod.uid)).unwrap_or_default(),
+            },
+            payer: Payer {
+                namespace: Arc::clone(&key.namespace),
+                labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
+                ..nobody.clone()
+            },
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What the meter says after an observation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::observation::{Gpu, Health, Mig, Observation};
+
+use super::Meter;
+use super::open::{Open, OpenGpu};
+use crate::cost::attribution::Holding;
+use crate::cost::ledger::{DeviceAccount, PodAccount, PodId};
+use crate::cost::money::Rate;
+use crate::cost::report::{DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine};
+use crate::cost::share::Share;
+use crate::cost::work::{Work, Worked};
+
+/// How many parts a GPU has where holdings are shown: billionths.
+const NANOS: u128 = 1_000_000_000;
+
+/// What a pod has now, over all its devices.
+#[derive(Default)]
+struct Held {
+    rate: Rate,
+    gpus_nanos: u64,
+    unpriced: u32,
+    devices: Vec<PodDevice>,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// Reads the ledger and what is open now.
+    pub(super) fn summary(&self, seen: &Observation, open: &Open) -> Report {
+        Report {
+            at: seen.at,
+            wall: seen.wall,
+            ledger_start: self.ledger_start.unwrap_or(seen.wall),
+            node: Arc::clone(&seen.node),
+            driver_version: seen.driver_version.clone(),
+            devices: self.device_lines(open),
+            pods: self.pod_lines(open),
+            showback: self.showback_lines(),
+            imbalance: self.ledger.imbalance(),
+            gpus_seen: seen.gpus.as_ref().map_or(0, Vec::len),
+            allocations_read_at: seen.allocations.as_ref().map(|allocations| allocations.read_at),
+            unmapped_devices: open.unmapped,
+            allocation_conflicts: self.conflicts,
+            prices: Arc::clone(&self.prices),
+        }
+    }
+
+    fn device_lines(&self, open: &Open) -> Vec<DeviceLine> {
+        let empty = DeviceAccount::default();
+        let account = |gpu: &OpenGpu| self.ledger.devices.get(&gpu.gpu.uuid).unwrap_or(&empty);
+        open.gpus.iter().map(|gpu| device_line(gpu, account(gpu))).collect()
+    }
+
+    fn pod_lines(&self, open: &Open) -> Vec<PodLine> {
+        let mut held: BTreeMap<&PodId, Held> = BTreeMap::new();
+        for gpu in &open.gpus {
+            for (holding, share) in gpu.claims.holdings() {
+                if let Some(holder) = gpu.holders.get(&holding.pod) {
+                    held.entry(&holder.id).or_default().add(gpu, holding, share);
+                }
+            }
+        }
+        let line = |(id, account)| pod_line(id, account, held.remove(id));
+        self.ledger.pods.iter().map(line).collect()
+    }
+
+    fn showback_lines(&self) -> Vec<ShowbackLine> {
+        let lines = self.ledger.payers.iter();
+        lines.map(|(payer, totals)| ShowbackLine { payer: payer.clone(), totals: totals.clone() }).collect()
+    }
+}
+
+fn device_line(open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
+    let worked = Worked::new(&open.gpu, &open.claims);
+    DeviceLine {
+        gpu: Arc::clone(&open.gpu),
+        gpu_model: Arc::clone(&open.model),
+        quote: open.quote,
+        totals: account.totals.clone(),
+        sharing: open.claims.sharing,
+        attribution: worked.attribution(),
+        fault: match open.gpu.health {
+            Health::Healthy => None,
+            Health::Unavailable(fault) => Some(fault),
+        },
+        holdings: open.claims.holdings().map(|(holding, share)| holding_line(holding, share)).collect(),
+        foreign_utilization: worked.foreign(),
+        energy_millijoules: account.energy_millijoules,
+        bands: account.bands,
+        xids: account.xids.values().copied().collect(),
+        unobserved: account.unobserved,
+        recovered: account.recovered,
+    }
+}
+
+fn holding_line(holding: &Holding, share: Share) -> HoldingLine {
+    HoldingLine {
+        namespace: Arc::clone(&holding.pod.namespace),
+        pod: Arc::clone(&holding.pod.name),
+        mig_device: holding.mig_device.clone(),
+        share: (share.numerator(), share.denominator()),
+    }
+}
+
+fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
+    let description = &account.description;
+    let live = held.is_some();
+    let held = held.unwrap_or_default();
+    PodLine {
+        namespace: Arc::clone(&id.namespace),
+        pod: Arc::clone(&id.name),
+        uid: Arc::clone(&id.uid),
+        labels: description.labels.clone(),
+        workload: description.workload.clone(),
+        gpu_model: description.gpu_models.iter().map(|model| &**model).collect::<Vec<_>>().join(",").into(),
+        totals: account.totals.clone(),
+        burst: account.burst,
+        energy_millijoules: account.energy_millijoules,
+        rate: held.rate,
+        gpus_nanos: held.gpus_nanos,
+        unpriced_gpus: held.unpriced,
+        devices: held.devices,
+        last_active: account.last_active,
+        live,
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn add(&mut self, open: &OpenGpu, holding: &Holding, share: Share) {
+        let part = |whole: u128| u64::try_from(share.part_of(whole)).unwrap_or(u64::MAX);
+        match open.quote {
+            Some(quote) => {
+                let nanos = part(quote.effective.nanos_per_hour().into());
+                self.rate = self.rate + Rate::from_nanos_per_hour(nanos);
+            }
+            None => self.unpriced = self.unpriced.saturating_add(1),
+        }
+        self.gpus_nanos = self.gpus_nanos.saturating_add(part(NANOS));
+        self.devices.push(PodDevice {
+            gpu_uuid: Arc::clone(&open.gpu.uuid),
+            mig_uuid: holding.mig_device.clone().unwrap_or_default(),
+            utilization: Worked::new(&open.gpu, &open.claims).by(holding).map(Work::ppm),
+            memory_used_bytes: memory_used(&open.gpu, holding),
+        });
+    }
+}
+
+/// The framebuffer that is used on a holder's device; `None` where it is not alone on it.
+fn memory_used(gpu: &Gpu, holding: &Holding) -> Option<u64> {
+    let memory = match (&holding.mig_device, &gpu.mig) {
+        _ if holding.of_slots > 1 => None,
+        (None, _) => gpu.memory,
+        (Some(uuid), Mig::Enabled(partition)) => {
+            partition.devices.iter().find(|device| device.uuid == *uuid)?.memory
+        }
+        (Some(_), Mig::Disabled) => None,
+    };
+    memory.map(|memory| memory.used)
+}

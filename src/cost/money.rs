@@ -1,0 +1,270 @@
+//! Money and GPU time as exact integers.
+//!
+//! A [`Rate`] is billionths of a dollar per hour, a [`Cost`] is a rate times nanoseconds, so charging an interval is
+//! one multiplication and nothing is ever rounded until a value is shown. Ten years of an eight-GPU node at
+//! 100 $/h use 10⁻¹⁰ of a `Cost`'s range.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Sub};
+
+use crate::observation::Span;
+
+use super::share::scaled;
+
+/// Nano-dollar-hours-per-hour: how many [`Cost`] units one dollar has (10⁹ nano-dollars × 3,600 s × 10⁹ ns).
+const UNITS_PER_DOLLAR: u128 = 1_000_000_000 * 3_600 * 1_000_000_000;
+
+/// A price per hour in billionths of a US dollar; at most about 18 billion dollars per hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rate(u64);
+
+/// An amount of money, in nano-dollars per hour × nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cost(u128);
+
+/// Time on GPUs in nanoseconds of a whole GPU: a seventh of a GPU for seven seconds is one GPU-second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GpuTime(u128);
+
+/// Some money and the GPU time that it paid for; no money where no price is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// The money.
+    pub cost: Option<Cost>,
+    /// The time.
+    pub time: GpuTime,
+}
+
+// === impl Rate ===
+
+impl Rate {
+    /// A rate of `nanos` billionths of a dollar per hour.
+    #[must_use]
+    pub const fn from_nanos_per_hour(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// The rate in billionths of a dollar per hour.
+    #[must_use]
+    pub const fn nanos_per_hour(self) -> u64 {
+        self.0
+    }
+
+    /// What `span` costs at this rate, exactly.
+    #[must_use]
+    pub const fn over(self, span: Span) -> Cost {
+        // The product of two 64-bit integers always fits.
+        Cost(self.0 as u128 * span.as_nanos() as u128)
+    }
+
+    /// The rate in dollars per hour, for showing. The one conversion of a rate to a float.
+    #[expect(
+        clippy::float_arithmetic,
+        clippy::cast_precision_loss,
+        reason = "the edge where a rate is shown"
+    )]
+    #[must_use]
+    pub fn dollars_per_hour(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+impl Add for Rate {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sum for Rate {
+    fn sum<I: Iterator<Item = Self>>(rates: I) -> Self {
+        rates.fold(Self::default(), Add::add)
+    }
+}
+
+// === impl Cost ===
+
+impl Cost {
+    /// No money.
+    pub const ZERO: Self = Self(0);
+
+    /// A cost of `units`, in nano-dollars per hour × nanoseconds.
+    #[must_use]
+    pub const fn from_units(units: u128) -> Self {
+        Self(units)
+    }
+
+    /// The cost in nano-dollars per hour × nanoseconds.
+    #[must_use]
+    pub const fn units(self) -> u128 {
+        self.0
+    }
+
+    /// The cost of `cents` hundredths of a dollar.
+    #[must_use]
+    pub const fn from_cents(cents: u64) -> Self {
+        Self(cents as u128 * (UNITS_PER_DOLLAR / 100))
+    }
+
+    /// The cost in dollars, for showing; never smaller for a larger cost. The one conversion of a cost to a float.
+    #[expect(
+        clippy::float_arithmetic,
+        clippy::cast_precision_loss,
+        reason = "the edge where a cost is shown"
+    )]
+    #[must_use]
+    pub fn dollars(self) -> f64 {
+        self.0 as f64 / UNITS_PER_DOLLAR as f64
+    }
+
+    /// How far apart two costs are.
+    #[must_use]
+    pub const fn abs_diff(self, other: Self) -> Self {
+        Self(self.0.abs_diff(other.0))
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Cost {
+    type Output = Self;
+
+    /// The cost less a part of it; nothing when the part is larger than the whole.
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::ZERO, Add::add)
+    }
+}
+
+// === impl GpuTime ===
+
+impl GpuTime {
+    /// No time.
+    pub const ZERO: Self = Self(0);
+
+    /// A time of `nanos` nanoseconds of a whole GPU.
+    #[must_use]
+    pub const fn from_nanos(nanos: u128) -> Self {
+        Self(nanos)
+    }
+
+    /// The time in nanoseconds of a whole GPU.
+    #[must_use]
+    pub const fn nanos(self) -> u128 {
+        self.0
+    }
+
+    /// The time in GPU-seconds, for showing.
+    #[expect(
+        clippy::float_arithmetic,
+        clippy::cast_precision_loss,
+        reason = "the edge where a time is shown"
+    )]
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+impl From<Span> for GpuTime {
+    fn from(span: Span) -> Self {
+        Self(u128::from(span.as_nanos()))
+    }
+}
+
+impl Add for GpuTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for GpuTime {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for GpuTime {
+    type Output = Self;
+
+    /// The time less a part of it; nothing when the part is larger than the whole.
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Sum for GpuTime {
+    fn sum<I: Iterator<Item = Self>>(times: I) -> Self {
+        times.fold(Self::ZERO, Add::add)
+    }
+}
+
+// === impl Amount ===
+
+impl Amount {
+    /// Cuts off the part `numerator / denominator`, and gives it and the rest.
+    #[must_use]
+    pub fn cut(self, (numerator, denominator): (u128, u128)) -> (Self, Self) {
+        let cost = self.cost.map(|cost| Cost(scaled(cost.0, numerator, denominator).min(cost.0)));
+        let time = GpuTime(scaled(self.time.0, numerator, denominator).min(self.time.0));
+        let rest = Self { cost: self.cost.zip(cost).map(|(all, part)| all - part), time: self.time - time };
+        (Self { cost, time }, rest)
+    }
+
+    /// Whether there is neither money nor time in it.
+    #[must_use]
+    pub fn is_nothing(self) -> bool {
+        self.time == GpuTime::ZERO && self.cost.unwrap_or_default() == Cost::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_costs_its_rate() {
+        let rate = Rate::from_nanos_per_hour(8_000_000_000);
+        assert_eq!(rate.over(Span::from_secs(3_600)), Cost::from_cents(800));
+        assert_eq!(rate.over(Span::from_secs(3_600)).dollars().to_string(), "8");
+    }
+
+    #[test]
+    fn a_cut_loses_nothing() {
+        let amount = Amount { cost: Some(Cost::from_units(100)), time: GpuTime::from_nanos(7) };
+        let (part, rest) = amount.cut((1, 3));
+        assert_eq!((part.cost, rest.cost), (Some(Cost::from_units(33)), Some(Cost::from_units(67))));
+        assert_eq!((part.time.nanos(), rest.time.nanos()), (2, 5));
+        assert_eq!(Amount { cost: None, ..amount }.cut((1, 3)).1.cost, None);
+    }
+
+    #[test]
+    fn dollars_never_fall_when_a_cost_grows() {
+        let mut last = -1.0;
+        for units in (0..1_000u128).map(|n| (1 << 90) + n) {
+            let dollars = Cost::from_units(units).dollars();
+            assert!(dollars >= last);
+            last = dollars;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What each holder of a GPU did in an interval, as a part of its own share.
+
+use crate::observation::{Activity, Gpu, Mig, Ppm, Process};
+
+use super::attribution::{GpuClaims, Holding};
+use super::report::Attribution;
+
+/// What a holder did on its device in an interval, as an exact fraction of what it has of it.
+///
+/// More than the whole means that it used what others have: burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    numerator: u64,
+    denominator: u64,
+}
+
+/// Reads who did what on a GPU from the observation that closes an interval.
+#[derive(Clone, Copy, Debug)]
+pub struct Worked<'a> {
+    gpu: &'a Gpu,
+    claims: &'a GpuClaims,
+}
+
+// === impl Work ===
+
+impl Work {
+    fn new(part_of_device: Ppm, holding: &Holding) -> Self {
+        let share = holding.slot_share();
+        // Both factors are below 2^32, as slots are counted in 32 bits.
+        Self {
+            numerator: u64::from(part_of_device.get()).saturating_mul(share.denominator()),
+            denominator: u64::from(Ppm::ALL.get()).saturating_mul(share.numerator()),
+        }
+    }
+
+    /// The part of its own share that did work, at most all of it.
+    #[must_use]
+    pub fn within(self) -> (u128, u128) {
+        (self.numerator.min(self.denominator).into(), self.denominator.into())
+    }
+
+    /// The work beyond its share, as a fraction of the share.
+    #[must_use]
+    pub fn beyond(self) -> (u128, u128) {
+        (self.numerator.saturating_sub(self.denominator).into(), self.denominator.into())
+    }
+
+    /// The part of its own share that did work, in millionths.
+    #[must_use]
+    pub fn ppm(self) -> Ppm {
+        let (numerator, denominator) = self.within();
+        let ppm = (numerator * u128::from(Ppm::ALL.get())).checked_div(denominator).unwrap_or(0);
+        Ppm::new(u32::try_from(ppm).unwrap_or(u32::MAX))
+    }
+}
+
+// === impl Worked ===
+
+impl<'a> Worked<'a> {
+    /// What was done on `gpu` while it was divided as `claims` say.
+    #[must_use]
+    pub fn new(gpu: &'a Gpu, claims: &'a GpuClaims) -> Self {
+        Self { gpu, claims }
+    }
+
+    /// What `holding` did; `None` if it was not measured.
+    #[must_use]
+    pub fn by(&self, holding: &Holding) -> Option<Work> {
+        let device = self.activity(holding)?.utilization?;
+        let own = if holding.of_slots <= 1 { device } else { self.part(holding, device) };
+        Some(Work::new(own, holding))
+    }
+
+    /// The utilization of the device that a holding is on.
+    #[must_use]
+    pub fn device_utilization(&self, holding: &Holding) -> Option<Ppm> {
+        self.activity(holding)?.utilization
+    }
+
+    /// How the work was divided.
+    #[must_use]
+    pub fn attribution(&self) -> Attribution {
+        let mut shared = self.claims.holdings().filter(|(holding, _)| holding.of_slots > 1).peekable();
+        if shared.peek().is_none() {
+            Attribution::Device
+        } else if shared.all(|(holding, _)| self.sampled(holding).is_some()) {
+            Attribution::Processes
+        } else {
+            Attribution::EqualParts
+        }
+    }
+
+    /// Work on the GPU by processes of nobody who holds it; `None` if neither the GPU nor its processes can be read.
+    #[must_use]
+    pub fn foreign(&self) -> Option<Ppm> {
+        let device = self.gpu.activity.utilization?;
+        if self.claims.holdings().next().is_none() {
+            return Some(device);
+        }
+        let processes = self.gpu.processes.as_deref()?;
+        let all = total(processes.iter());
+        let held =
+            total(processes.iter().filter(|process| self.claims.holdings().any(|(h, _)| is_of(process, h))));
+        Some(portion(device, all - held, all))
+    }
+
+    /// Its own part of a shared device's work: by the samples of its processes, or else in equal parts per held slot.
+    fn part(&self, holding: &Holding, device: Ppm) -> Ppm {
+        match self.sampled(holding) {
+            Some((own, all)) => portion(device, own, all),
+            None => portion(device, holding.slots.into(), self.slots_held(holding)),
+        }
+    }
+
+    /// The samples of the holder's processes and of all processes on its device; `None` if they tell nothing.
+    fn sampled(&self, holding: &Holding) -> Option<(u64, u64)> {
+        let processes = self.gpu.processes.as_deref()?;
+        let here = || processes.iter().filter(|process| process.mig_device == holding.mig_device);
+        let all = total(here());
+        let worked = self.device_utilization(holding).is_some_and(|device| device > Ppm::ZERO);
+        // A device that worked while no process was sampled: the samples do not tell whose work it was.
+        (all > 0 || !worked).then(|| (total(here().filter(|process| is_of(process, holding))), all))
+    }
+
+    fn slots_held(&self, holding: &Holding) -> u64 {
+        let neighbours = self.claims.holdings().filter(|(other, _)| other.mig_device == holding.mig_device);
+        neighbours.map(|(other, _)| u64::from(other.slots)).sum()
+    }
+
+    fn activity(&self, holding: &Holding) -> Option<&Activity> {
+        match (&holding.mig_device, &self.gpu.mig) {
+            (None, _) => Some(&self.gpu.activity),
+            (Some(uuid), Mig::Enabled(partition)) => {
+                partition.devices.iter().find(|device| device.uuid == *uuid).map(|device| &device.activity)
+            }
+            (Some(_), Mig::Disabled) => None,
+        }
+    }
+}
+
+fn is_of(process: &Process, holding: &Holding) -> bool {
+    process.mig_device == holding.mig_device && process.pod.as_ref() == Some(&holding.pod)
+}
+
+fn total<'p>(processes: impl Iterator<Item = &'p Process>) -> u64 {
+    processes.map(|process| u64::from(process.utilization.get())).sum()
+}
+
+fn portion(device: Ppm, own: u64, all: u64) -> Ppm {
+    let part = (u128::from(device.get()) * u128::from(own)).checked_div(u128::from(all)).unwrap_or(0);
+    Ppm::new(u32::try_from(part).unwrap_or(u32::MAX))
+}

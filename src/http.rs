@@ -1,0 +1,76 @@
+//! What people and programs may ask this exporter.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/` | the page: where the money goes, for people |
+//! | `/metrics` (configurable) | the last report as Prometheus' text, compressed if the reader likes |
+//! | `/-/healthy` | 200 as long as the process lives |
+//! | `/-/ready` | 200 once there is a report; 503 with the reason in words until then |
+//!
+//! A request reads what the sampler last published and changes nothing; rendering happens on a thread of its own, so
+//! that a large node's scrape does not delay a tick. Nobody can hold the server: connections, requests, the time to
+//! send a request and the time to take an answer all have limits, and probes are answered whatever the scrapers do.
+//!
+//! The modules in reading order: `connection` (who may connect, for how long), `answer` (which request gets what),
+//! `encoding` (compression), `page` (what people see).
+
+mod answer;
+mod connection;
+mod encoding;
+mod page;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use self::answer::Site;
+use crate::status::Published;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The path of the metrics, such as `/metrics`.
+    pub telemetry_path: Arc<str>,
+    /// What clients may take.
+    pub limits: Limits,
+}
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Scrapes and pages that are being answered at one time; a further one gets 503. Probes do not count.
+    pub requests: usize,
+    /// Connections at one time; a further one waits until another ends.
+    pub connections: usize,
+    /// Time for a client to send a request, and to send the next one on the same connection.
+    pub request_read: Duration,
+    /// Time for a client to take what is buffered for it (64 KiB at most).
+    pub response_write: Duration,
+}
+
+/// Answers requests until `shutdown` is ready, then lets those that are being answered finish.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    published: watch::Receiver<Published>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let site = Arc::new(Site::new(&settings, published));
+    connection::serve(&listener, settings.limits, &site, shutdown).await;
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// Generous for scrapers, tight for those who hold on. A connection that rests is closed before the shortest usual
+    /// scrape interval (15 s) is over, so that no scrape meets a connection which is just being closed.
+    pub const USUAL: Self = Self {
+        requests: 64,
+        connections: 1_024,
+        request_read: Duration::from_secs(10),
+        response_write: Duration::from_secs(15),
+    };
+}

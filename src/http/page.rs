@@ -1,0 +1,300 @@
+//! What people see: one page without outside assets, from the same report as a scrape.
+//!
+//! The order is that of the questions: what does this node cost now, how much of that did work, where did the rest go,
+//! on which GPU, in which pod, and who pays. The page replaces its own `main` every few seconds; without a script it
+//! reloads itself. Numbers that are not known are a dash, never a zero.
+
+mod tables;
+mod words;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use self::words::Split;
+use crate::cost::money::{Cost, Rate};
+use crate::cost::report::{Report, State};
+use crate::observation::Span;
+use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
+
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// How many mistakes of a price file are shown; the log and `check` have them all.
+const PROBLEMS_SHOWN: usize = 10;
+
+/// The page of what was last published, as HTML.
+pub(super) fn render(published: &Published, telemetry_path: &str) -> String {
+    let status = &*published.status;
+    let node = if status.node.is_empty() { "this node" } else { &status.node };
+    let title = match &published.report {
+        Some(report) => format!("{}/h · {node}", words::dollars(rate_now(report).dollars_per_hour())),
+        None => format!("{node} · GPU cost"),
+    };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                link rel="icon" href="data:,";
+                style { (PreEscaped(STYLE)) }
+                noscript { meta http-equiv="refresh" content="5"; }
+            }
+            body {
+                main {
+                    (header(published, node))
+                    (banners(published))
+                    @match &published.report {
+                        Some(report) => (body(report)),
+                        None => (nothing_yet()),
+                    }
+                    (footer(published, telemetry_path))
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn header(published: &Published, node: &str) -> Markup {
+    html! {
+        header {
+            div {
+                p.eyebrow { "GPU cost of the node" }
+                h1 { (node) }
+            }
+            @if let Some(report) = &published.report {
+                p #live title="When the node was last looked at" {
+                    span.dot aria-hidden="true" {}
+                    "as of " time #as-of { (words::clock_time(report.wall)) }
+                }
+            }
+        }
+    }
+}
+
+fn body(report: &Report) -> Markup {
+    html! {
+        (headline(report))
+        (where_it_goes(report))
+        (tables::gpus(report))
+        (tables::pods(report))
+        (tables::payers(report))
+    }
+}
+
+fn nothing_yet() -> Markup {
+    html! {
+        section.card.empty {
+            h2 { "Nothing is counted yet" }
+            p { "The first numbers appear with the first look at the GPUs. If something is in the way, it is said above; "
+                "what can be done about it is said there too. This page looks again by itself." }
+        }
+    }
+}
+
+// === banners: what the reader must know before believing a number ===
+
+fn banners(published: &Published) -> Markup {
+    let status = &*published.status;
+    html! {
+        (mode_banner(status.mode))
+        @for source in status.sources.iter().filter(|source| !source.up) { (source_banner(source)) }
+        (pricing_banner(&status.pricing, status))
+        @if let Some(report) = &published.report {
+            (unpriced_banner(report))
+            (imbalance_banner(report))
+        }
+    }
+}
+
+fn banner(kind: &str, headline: &str, rest: &Markup) -> Markup {
+    html! { div class={ "banner " (kind) } role="note" { strong { (headline) } " " (rest) } }
+}
+
+fn mode_banner(mode: Mode) -> Markup {
+    match mode {
+        Mode::Node => html! {},
+        Mode::Demo => banner(
+            "made-up",
+            "Simulated node: these numbers are made up.",
+            &html! { "There is no such GPU and nobody is charged." },
+        ),
+        Mode::Replay => banner(
+            "made-up",
+            "Replay of a recording:",
+            &html! { "these numbers are of a node as it was, not as it is." },
+        ),
+    }
+}
+
+fn source_banner(source: &SourceStatus) -> Markup {
+    let (name, meanwhile) = match source.source {
+        Source::Nvml => ("The NVIDIA driver", "GPUs keep costing money; what they do cannot be seen."),
+        Source::Kubelet => ("The kubelet", "Which pod holds which GPU is not known for sure."),
+        Source::Pricing => ("The price file", "The prices that were in force before stay in force."),
+    };
+    let message = source.message.as_deref().unwrap_or("It has not answered yet.");
+    banner(
+        "down",
+        &format!("{name} does not answer."),
+        &html! { (message) " " span.meanwhile { (meanwhile) } },
+    )
+}
+
+fn pricing_banner(pricing: &PricingStatus, status: &Status) -> Markup {
+    let told = status.sources.iter().any(|source| source.source == Source::Pricing && !source.up);
+    if pricing.problems.is_empty() && (pricing.last_reload_successful || told) {
+        return html! {};
+    }
+    let file = pricing.file.as_deref().unwrap_or("The price file");
+    let more = pricing.problems.len().saturating_sub(PROBLEMS_SHOWN);
+    let list = html! {
+        "The prices that were in force before stay in force."
+        ul {
+            @for problem in pricing.problems.iter().take(PROBLEMS_SHOWN) { li { (problem) } }
+            @if more > 0 { li { "and " (more) " more" } }
+        }
+    };
+    banner("down", &format!("{file} has mistakes."), &list)
+}
+
+fn unpriced_banner(report: &Report) -> Markup {
+    let unpriced = report.devices.iter().filter(|line| line.quote.is_none());
+    let mut models: Vec<&str> = unpriced.map(|line| &*line.gpu_model).collect();
+    if models.is_empty() {
+        return html! {};
+    }
+    let (headline, counted) = match models.len() {
+        1 => (
+            "One GPU has no price.".to_owned(),
+            "It is in none of the dollars here, only its time is counted.",
+        ),
+        n => (
+            format!("{n} GPUs have no price."),
+            "They are in none of the dollars here, only their time is counted.",
+        ),
+    };
+    models.sort_unstable();
+    models.dedup();
+    let rest = html! {
+        (counted) " To change that, add "
+        @for (n, model) in models.iter().enumerate() { @if n > 0 { ", " } code { (model) } }
+        " to the price file."
+    };
+    banner("unpriced", &headline, &rest)
+}
+
+fn imbalance_banner(report: &Report) -> Markup {
+    if report.imbalance == Cost::ZERO {
+        return html! {};
+    }
+    let rest = html! { "They differ by " (words::cost(report.imbalance)) ". That is a bug of this exporter: please report it." };
+    banner("down", "The lines do not add up to the bill.", &rest)
+}
+
+// === the numbers ===
+
+/// What the node costs per hour now, as far as prices are known.
+fn rate_now(report: &Report) -> Rate {
+    report.devices.iter().filter_map(|line| line.quote).map(|quote| quote.effective).sum()
+}
+
+fn headline(report: &Report) -> Markup {
+    let rate = rate_now(report);
+    let split: Split = report.devices.iter().map(|line| Split::of_cost(&line.totals)).sum();
+    let since = Span::from_millis(report.wall.as_millis().saturating_sub(report.ledger_start.as_millis()));
+    let has_price = report.devices.iter().any(|line| line.quote.is_some());
+    html! {
+        section.headline aria-label="Headline" {
+            div.tile.now {
+                h2 { "Costs now" }
+                p.big #rate-now {
+                    @if has_price { (words::dollars(rate.dollars_per_hour())) } @else { "–" }
+                    span.per { " per hour" }
+                }
+                p.note { (projection(report, rate)) }
+            }
+            div.tile {
+                h2 { "Cost so far" }
+                p.big #total { (words::dollars_of(split.total())) }
+                p.note { "in " (words::duration(since)) ", since " (words::moment(report.ledger_start)) }
+            }
+            div.tile {
+                h2 { "Did work" }
+                p.big #worked { (words::percent(split.get(State::Used), split.total())) }
+                p.note { (words::dollars_of(split.get(State::Used))) " of it" }
+            }
+            div.tile.waste {
+                h2 { "Wasted" }
+                p.big #wasted { (words::dollars_of(split.node_waste())) }
+                p.note {
+                    @if split.total() > 0 { (words::percent(split.node_waste(), split.total())) ": " }
+                    "idle, underused, free, stranded or broken"
+                }
+            }
+        }
+    }
+}
+
+/// What the rate comes to. A GPU costs the same whether it works or not, so this holds as long as the node stays.
+fn projection(report: &Report, rate: Rate) -> Markup {
+    let unpriced = report.devices.iter().filter(|line| line.quote.is_none()).count();
+    let gpus = report.devices.len();
+    let day = words::about_dollars(rate.dollars_per_hour() * 24.0);
+    let month = words::about_dollars(rate.dollars_per_hour() * 24.0 * 30.0);
+    html! {
+        (gpus) @if gpus == 1 { " GPU" } @else { " GPUs" }
+        @if unpriced > 0 { ", " (unpriced) " without a price" }
+        @if unpriced < gpus { br; (day) " a day, " (month) " in 30 days while the node is up" }
+    }
+}
+
+fn where_it_goes(report: &Report) -> Markup {
+    let split: Split = report.devices.iter().map(|line| Split::of_cost(&line.totals)).sum();
+    html! {
+        section.card {
+            h2 { "Where the money goes" }
+            @if split.total() == 0 { p.note { "Nothing has been charged yet." } } @else {
+                (words::bar(&split, words::dollars_of))
+                ul.legend { @for state in State::ALL { (legend(state, &split)) } }
+            }
+        }
+    }
+}
+
+fn legend(state: State, split: &Split) -> Markup {
+    let units = split.get(state);
+    html! {
+        li.nothing[units == 0] data-state=(state.as_str()) {
+            span class={ "swatch " (state.as_str()) } aria-hidden="true" {}
+            span.name { (words::state_name(state)) }
+            span.money { (words::dollars_of(units)) }
+            span.part { (words::percent(units, split.total())) }
+            span.meaning { (words::state_meaning(state)) }
+        }
+    }
+}
+
+fn footer(published: &Published, telemetry_path: &str) -> Markup {
+    // Relative, so that the links also work behind a proxy that puts the page under a path of its own.
+    let metrics = telemetry_path.trim_start_matches('/');
+    html! {
+        footer {
+            p.equation {
+                "price × time = " strong { "worked + underused + idle + not measured" } " of each holder + "
+                strong { "free + stranded + held by unknown + broken" }
+            }
+            p { "Every dollar a GPU costs is on exactly one line at every instant, and the lines add up to the bill. "
+                "Waste of a pod is idle + underused." }
+            p { "gpu-cost-exporter " (env!("CARGO_PKG_VERSION"))
+                @if let Some(driver) = published.report.as_ref().and_then(|report| report.driver_version.as_ref()) {
+                    " · NVIDIA driver " (driver)
+                }
+                " · " a href=(format!("./{metrics}")) { (telemetry_path) }
+                " · " a href="./-/ready" { "/-/ready" } " · " a href="./-/healthy" { "/-/healthy" } }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! gpu-cost-exporter: who is spending which GPU money on this node, and how much of it does nothing.
+//!
+//! ```text
+//!   nvml ─────┐
+//!   kubelet ──┤──▶ sampler ──▶ Observation ──▶ cost::Meter ──▶ Report ──▶ metrics, http
+//!   demo ─────┤                    │
+//!   trace ────┘                  trace
+//! ```
+//!
+//! The modules in reading order, by layer. Arrows go down the list only; `tests/it/tidy.rs` keeps them.
+
+// What every layer shares: all that one tick saw.
+pub mod observation;
+
+// The cost model: no I/O, no clock, no floats. From what was seen to whose money it is.
+pub mod cost;
+
+// The one clock, and what the exporter says about itself.
+pub mod clock;
+pub mod status;
+
+// Where observations come from.
+pub mod nvml;
+pub mod kubelet;
+pub mod demo;
+
+// The files that people write and keep.
+pub mod pricing_file;
+pub mod trace;
+
+// The loop: read the sources, meter, publish.
+pub mod sampler;
+
+// Where reports go.
+pub mod metrics;
+pub mod http;
+
+// What the user typed, and the one place that composes.
+pub mod args;
+pub mod app;

@@ -1,0 +1,60 @@
+//! Parse, build, run, exit code; nothing else.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use gpu_cost_exporter::args::{Args, Command, LogFormat};
+use gpu_cost_exporter::{app, pricing_file};
+
+/// `EX_USAGE` of sysexits.h: what was typed or written is wrong, and trying again will not help.
+const WRONG_INPUT: u8 = 64;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return explain(&error),
+    };
+    if let Some(Command::Check { file }) = &args.command {
+        return match pricing_file::check(file, &mut io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(WRONG_INPUT),
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    log(&args);
+    match serve(args) {
+        // The threads that read the driver may hang in it: they are not waited for.
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            std::process::exit(1)
+        }
+    }
+}
+
+fn serve(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(app::run(args))
+}
+
+fn explain(error: &clap::Error) -> ExitCode {
+    // There is nobody left to tell when the terminal is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(WRONG_INPUT),
+    }
+}
+
+fn log(args: &Args) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(args.log_level.clone())
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match args.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

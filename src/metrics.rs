@@ -1,0 +1,242 @@
+//! From the last report to the text of a scrape.
+//!
+//! Prometheus asks an exporter for all its series at once and takes a series that is missing for one that has ended.
+//! So nothing is kept between scrapes: each builds the families of [`catalog`] anew from one immutable [`Published`],
+//! and what is gone from the report is gone from the text. Three rules hold everywhere:
+//!
+//! - what was not measured has no series, because 0 is a reading;
+//! - all states of a line are there from its first sample, because Prometheus cannot see the growth of a counter
+//!   before its second sample;
+//! - what has no price has seconds and no dollars.
+//!
+//! The modules in reading order: [`catalog`] (every metric), [`label`] (values that cannot hurt), and, private,
+//! `families` (series of one scrape), `unit` (integers to floats), `own` (the exporter about itself).
+
+pub mod catalog;
+pub mod label;
+
+mod families;
+mod own;
+pub(crate) mod unit;
+
+use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
+
+pub use self::own::Process;
+
+use self::catalog::Id;
+use self::families::Families;
+use crate::cost::money::{Cost, Rate};
+use crate::cost::report::{DeviceLine, PodLine, Report, ShowbackLine, State, Totals};
+use crate::observation::{CostLabels, Mig, MigDevice, Node};
+use crate::status::Published;
+
+/// The content type of the text that [`render`] makes.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The labels that Kubernetes defines for where a node is, in the order of the node's information metric.
+const WELL_KNOWN: [&str; 3] =
+    ["node.kubernetes.io/instance-type", "topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+
+/// Why a scrape has no text.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The encoder refused a family.
+    #[error("encode metrics as text")]
+    Encode(#[from] prometheus::Error),
+}
+
+/// The families of one scrape, each with at least one series, without those of the process.
+#[must_use]
+pub fn families(published: &Published) -> Vec<MetricFamily> {
+    let mut families = Families::new(&published.status.node);
+    if let Some(report) = &published.report {
+        for line in &report.devices {
+            add_device(&mut families, line, report);
+        }
+        for line in &report.showback {
+            add_showback(&mut families, line);
+        }
+        for line in &report.pods {
+            add_pod(&mut families, line);
+        }
+        add_node(&mut families, report);
+        own::add_grounds(&mut families, report);
+    }
+    own::add_status(&mut families, &published.status);
+    families.finish()
+}
+
+/// The text of one scrape, without the metrics of the process; a function of `published` and nothing else.
+pub fn render(published: &Published) -> Result<String, Error> {
+    Ok(TextEncoder::new().encode_to_string(&families(published))?)
+}
+
+// === device ===
+
+fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
+    let gpu = &*line.gpu;
+    let uuid = &[&*gpu.uuid];
+    add_device_money(families, line);
+    let activity = gpu.activity;
+    families.add_some(Id::DeviceUtilization, uuid, activity.utilization.map(unit::ratio));
+    families.add_some(Id::DeviceSmActive, uuid, activity.sm_active.map(unit::ratio));
+    families.add_some(Id::DeviceTensorActive, uuid, activity.tensor_active.map(unit::ratio));
+    families.add_some(Id::DeviceDramActive, uuid, activity.dram_active.map(unit::ratio));
+    families.add_some(Id::DeviceMemoryUsed, uuid, gpu.memory.map(|memory| unit::count(memory.used)));
+    families.add_some(Id::DeviceMemoryTotal, uuid, gpu.memory.map(|memory| unit::count(memory.total)));
+    families.add_some(Id::DevicePower, uuid, gpu.power_milliwatts.map(unit::from_milli));
+    families.add_some(Id::DevicePowerLimit, uuid, gpu.power_limit_milliwatts.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergy, uuid, line.energy_millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceForeignUtilization, uuid, line.foreign_utilization.map(unit::ratio));
+    for (band, time) in ["low", "medium", "high"].into_iter().zip(line.bands) {
+        families.add(Id::DeviceBand, &[&gpu.uuid, band], time.seconds());
+    }
+    for xid in &line.xids {
+        let labels = &[&*gpu.uuid, &xid.code.to_string()];
+        families.add(Id::DeviceXidErrors, labels, unit::count(xid.count));
+        families.add(Id::DeviceLastXid, labels, unit::timestamp(xid.last));
+    }
+    families.add(Id::LedgerUnobserved, &[&gpu.uuid, "gap"], line.unobserved.seconds());
+    families.add(Id::LedgerRecovered, &[&gpu.uuid, "gap"], line.recovered.seconds());
+    add_device_info(families, line, report);
+    if let Mig::Enabled(partition) = &gpu.mig {
+        for device in &partition.devices {
+            add_mig(families, &gpu.uuid, device);
+        }
+    }
+}
+
+fn add_device_money(families: &mut Families, line: &DeviceLine) {
+    let uuid = &*line.gpu.uuid;
+    for state in State::ALL {
+        let dollars = dollars(&line.totals, state, line.quote.is_some());
+        families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars);
+        families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
+    }
+    let effective = line.quote.map(|quote| quote.effective.dollars_per_hour());
+    let list = line.quote.and_then(|quote| quote.list).map(Rate::dollars_per_hour);
+    families.add_some(Id::DevicePrice, &[uuid, "effective"], effective);
+    families.add_some(Id::DevicePrice, &[uuid, "list"], list);
+    families.add(Id::DeviceUnpriced, &[uuid, &line.gpu_model], unit::flag(line.quote.is_none()));
+}
+
+fn add_device_info(families: &mut Families, line: &DeviceLine, report: &Report) {
+    let gpu = &*line.gpu;
+    let labels: [&str; 12] = [
+        &gpu.uuid,
+        &gpu.index.to_string(),
+        &line.gpu_model,
+        &gpu.product,
+        &gpu.minor.map(|minor| minor.to_string()).unwrap_or_default(),
+        gpu.pci_bus_id.as_deref().unwrap_or_default(),
+        line.sharing.as_str(),
+        line.quote.map_or("", |quote| quote.rule.as_str()),
+        line.quote.map_or("", |quote| quote.price_model.as_str()),
+        gpu.utilization_source.as_str(),
+        line.attribution.as_str(),
+        report.driver_version.as_deref().unwrap_or_default(),
+    ];
+    families.add(Id::DeviceInfo, &labels, 1.0);
+}
+
+fn add_mig(families: &mut Families, gpu_uuid: &str, device: &MigDevice) {
+    let labels = &[gpu_uuid, &device.uuid, &device.profile, &device.gpu_instance.to_string()];
+    families.add(Id::MigInfo, labels, 1.0);
+    families.add_some(Id::MigMemoryUsed, labels, device.memory.map(|memory| unit::count(memory.used)));
+    families.add_some(Id::MigUtilization, labels, device.activity.utilization.map(unit::ratio));
+}
+
+// === showback ===
+
+fn add_showback(families: &mut Families, line: &ShowbackLine) {
+    let payer = &line.payer;
+    let usual: &[State] = if payer.namespace.is_empty() { &State::UNHELD } else { &State::HELD };
+    for state in states(usual, &line.totals) {
+        let mut labels = vec![&*payer.namespace];
+        labels.extend(business(&payer.labels));
+        let price_model = payer.price_model.map_or("", |price_model| price_model.as_str());
+        labels.extend([&*payer.gpu_model, price_model, state.as_str()]);
+        let dollars = dollars(&line.totals, state, payer.price_model.is_some());
+        families.add_some(Id::ShowbackDollars, &labels, dollars);
+        families.add(Id::ShowbackSeconds, &labels, line.totals.time(state).seconds());
+    }
+}
+
+// === pod ===
+
+fn add_pod(families: &mut Families, line: &PodLine) {
+    let pod = [&*line.namespace, &*line.pod, &*line.uid];
+    let [namespace, name, uid] = pod;
+    let has_price = line.live && line.unpriced_gpus == 0 || line.rate.nanos_per_hour() > 0;
+    for state in states(&State::HELD, &line.totals) {
+        let labels = &[namespace, name, uid, state.as_str()];
+        families.add_some(Id::PodDollars, labels, dollars(&line.totals, state, has_price));
+        families.add(Id::PodSeconds, labels, line.totals.time(state).seconds());
+    }
+    let burst = (has_price || line.totals.cost(State::Used).is_some()).then(|| line.burst.dollars());
+    families.add_some(Id::PodBurst, &pod, burst);
+    let is_unpriced = line.rate.nanos_per_hour() == 0 && line.unpriced_gpus > 0;
+    families.add_some(Id::PodRate, &pod, (!is_unpriced).then(|| line.rate.dollars_per_hour()));
+    families.add(Id::PodGpus, &pod, unit::from_nano(line.gpus_nanos));
+    families.add(Id::PodUnpricedGpus, &pod, unit::count(line.unpriced_gpus));
+    families.add_some(Id::PodEnergy, &pod, line.energy_millijoules.map(unit::from_milli));
+    families.add_some(Id::PodLastActive, &pod, line.last_active.map(unit::timestamp));
+    for device in &line.devices {
+        let labels = &[namespace, name, uid, &device.gpu_uuid, &device.mig_uuid];
+        families.add_some(Id::PodUtilization, labels, device.utilization.map(unit::ratio));
+        families.add_some(Id::PodMemoryUsed, labels, device.memory_used_bytes.map(unit::count));
+    }
+    add_pod_info(families, line);
+}
+
+fn add_pod_info(families: &mut Families, line: &PodLine) {
+    let (kind, name) = line.workload.as_ref().map_or(("", ""), |workload| (&workload.kind, &workload.name));
+    let mut labels = vec![&*line.namespace, &line.pod, &line.uid, kind, name];
+    labels.extend(business(&line.labels));
+    labels.push(&line.gpu_model);
+    families.add(Id::PodInfo, &labels, 1.0);
+}
+
+// === node ===
+
+fn add_node(families: &mut Families, report: &Report) {
+    if !report.node.labels.is_empty() {
+        families.add(Id::NodeInfo, &WELL_KNOWN.map(|key| node_label(&report.node, key)), 1.0);
+    }
+    let gpus = |count: usize| unit::count(u64::try_from(count).unwrap_or(u64::MAX));
+    families.add(Id::NodeGpus, &["expected"], gpus(report.devices.len()));
+    families.add(Id::NodeGpus, &["seen"], gpus(report.gpus_seen));
+    families.add(Id::LedgerImbalance, &[], report.imbalance.dollars());
+    families.add(Id::LedgerStart, &[], unit::timestamp(report.ledger_start));
+    for (model, prices) in &report.prices.model_costs {
+        families.add(Id::ModelPrice, &[model, "input"], unit::from_nano(prices.input_nanos));
+        families.add(Id::ModelPrice, &[model, "output"], unit::from_nano(prices.output_nanos));
+    }
+}
+
+fn node_label<'a>(node: &'a Node, key: &str) -> &'a str {
+    node.labels.iter().find(|(known, _)| &**known == key).map_or("", |(_, value)| value)
+}
+
+// === what all lines share ===
+
+/// The business labels, in the catalogue's order.
+fn business(labels: &CostLabels) -> [&str; 7] {
+    let CostLabels { team, project, model, environment, cost_center, department, task_type } = labels;
+    [team, project, model, environment, cost_center, department, task_type]
+}
+
+/// The states that a line shows: those it always has, and any other that holds something all the same.
+fn states(usual: &[State], totals: &Totals) -> impl Iterator<Item = State> {
+    State::ALL.into_iter().filter(|state| usual.contains(state) || holds_something(totals, *state))
+}
+
+fn holds_something(totals: &Totals, state: State) -> bool {
+    totals.time(state).nanos() > 0 || totals.cost(state).is_some_and(|cost| cost > Cost::ZERO)
+}
+
+/// The dollars in one state, from the moment on at which there is a price, even before anything was charged.
+fn dollars(totals: &Totals, state: State, has_price: bool) -> Option<f64> {
+    totals.cost(state).or(has_price.then_some(Cost::ZERO)).map(Cost::dollars)
+}

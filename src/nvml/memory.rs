@@ -1,0 +1,139 @@
+//! What outlives a reader thread and an opened library: who the GPUs are and which calls hang.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::error::{Error, Subject};
+use super::samples::Cursor;
+use super::watch::Call;
+use crate::observation::{Activity, Fault, Gpu, Health, Mig, Partition, UtilizationSource, Xid};
+
+/// What is remembered for the life of the process.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Every GPU that was ever identified, by UUID.
+    pub(super) gpus: BTreeMap<Arc<str>, Remembered>,
+    /// The calls that were given up, each with a thread in it that has not come back.
+    pub(super) hangs: Vec<Hang>,
+    /// How many GPUs the driver listed the last time they were looked for.
+    pub(super) listed: u32,
+}
+
+/// A GPU as it was last seen.
+#[derive(Clone)]
+pub(super) struct Remembered {
+    /// Its identity and partition, without anything measured.
+    pub(super) gpu: Gpu,
+    /// How far its utilization samples were read for readings that somebody got.
+    pub(super) samples: Cursor,
+    /// Critical errors of readings that nobody got.
+    pub(super) undelivered: Vec<Xid>,
+}
+
+/// A call that was given up.
+pub(super) struct Hang {
+    /// The thread that is in it.
+    pub(super) reader: u64,
+    /// The call.
+    pub(super) call: Call,
+    /// How many GPUs were listed then: when that changes, an index stands for another GPU.
+    pub(super) listed: u32,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// Whether a thread hangs in a call on the GPU at `index`, while `listed` GPUs are there.
+    pub(super) fn hangs_at(&self, index: u32, listed: u32) -> bool {
+        self.hangs.iter().any(|hang| hang.listed == listed && hang.index() == Some(index))
+    }
+
+    /// Whether a thread was given up already for what `call` is about.
+    pub(super) fn hangs_like(&self, call: &Call) -> bool {
+        self.hangs.iter().any(|hang| hang.call.subject == call.subject && hang.listed == self.listed)
+    }
+
+    /// The readers that hang, by number.
+    pub(super) fn hung_readers(&self) -> Vec<u64> {
+        self.hangs.iter().map(|hang| hang.reader).collect()
+    }
+
+    /// Whether a thread hangs in a call on `gpu`, perhaps before it could tell its UUID.
+    pub(super) fn hangs_in(&self, gpu: &Gpu) -> bool {
+        self.hangs.iter().any(|hang| match &hang.call.subject {
+            Subject::Driver => false,
+            Subject::Gpu { uuid: Some(uuid), .. } => *uuid == gpu.uuid,
+            Subject::Gpu { index, uuid: None } => *index == gpu.index,
+        })
+    }
+
+    /// The GPUs that were known to be at `index`.
+    pub(super) fn known_at(&self, index: u32) -> impl Iterator<Item = &Arc<str>> {
+        self.gpus.values().filter(move |known| known.gpu.index == index).map(|known| &known.gpu.uuid)
+    }
+
+    /// Remembers who a GPU is; how it is partitioned is kept from before.
+    pub(super) fn identify(&mut self, identity: &Gpu) {
+        let known = self.gpus.entry(Arc::clone(&identity.uuid)).or_insert_with(|| Remembered::new(identity));
+        let mig = std::mem::replace(&mut known.gpu.mig, Mig::Disabled);
+        known.gpu = Gpu { mig, ..identity.clone() };
+    }
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    /// A GPU that was never seen before.
+    pub(super) fn new(identity: &Gpu) -> Self {
+        Self { gpu: identity.clone(), samples: Cursor::default(), undelivered: Vec::new() }
+    }
+}
+
+// === impl Hang ===
+
+impl Hang {
+    /// The hang as an error.
+    pub(super) fn error(&self) -> Error {
+        self.call.hung()
+    }
+
+    fn index(&self) -> Option<u32> {
+        match self.call.subject {
+            Subject::Driver => None,
+            Subject::Gpu { index, .. } => Some(index),
+        }
+    }
+}
+
+/// The GPU without anything that was measured, so that an old number never passes for a new one. Its partition stays:
+/// those who hold a part of a lost GPU still hold it.
+pub(super) fn unmeasured(gpu: &Gpu, health: Health) -> Gpu {
+    Gpu {
+        health,
+        mig: unmeasured_mig(&gpu.mig),
+        memory: None,
+        power_milliwatts: None,
+        power_limit_milliwatts: None,
+        energy_millijoules: None,
+        activity: Activity::default(),
+        utilization_source: UtilizationSource::None,
+        processes: None,
+        xids: Vec::new(),
+        ..gpu.clone()
+    }
+}
+
+/// The GPU with nothing but a fault.
+pub(super) fn unavailable(gpu: &Gpu, fault: Fault) -> Gpu {
+    unmeasured(gpu, Health::Unavailable(fault))
+}
+
+fn unmeasured_mig(mig: &Mig) -> Mig {
+    let Mig::Enabled(partition) = mig else { return Mig::Disabled };
+    let mut devices = partition.devices.clone();
+    for device in &mut devices {
+        device.memory = None;
+        device.activity = Activity::default();
+    }
+    Mig::Enabled(Partition { devices, ..partition.clone() })
+}

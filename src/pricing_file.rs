@@ -1,0 +1,194 @@
+//! `pricing.yaml`: the file in which people write what their GPUs cost.
+//!
+//! ```yaml
+//! gpu_pricing:
+//!   nvidia-a100-80gb: { on_demand: 3.5, spot: 1.2, reserved_1y: 2.1 }   # $/hour for one GPU
+//!   default:          { on_demand: 1.0 }                                # every model that is in no list
+//! model_costs:                                                          # $ per 1,000 tokens
+//!   gpt-4: { input_tokens: 0.03, output_tokens: 0.06 }
+//! ```
+//!
+//! Such a file is written by hand, often mounted from a `ConfigMap`, and a wrong price is a wrong bill. So it is read
+//! strictly, and whoever wrote it is told every mistake at once, with its place and what was expected there:
+//!
+//! ```text
+//!   text ── tree ──▶ what was written, with positions
+//!     │                   │
+//!     │                 rules ──▶ every mistake, or none and some warnings
+//!     │                             │ none
+//!     └────────────── wire ◀────────┘
+//!                       └──▶ what is meant: PricingFile ── sheet ──▶ cost::pricing::PriceSheet
+//! ```
+//!
+//! Prices are counted in billionths of a dollar, from the digits as they were written. Anything that two YAML readers
+//! might read differently is refused: anchors, merge keys, tags, keys that occur twice, invisible characters.
+
+mod date;
+mod decimal;
+mod describe;
+mod findings;
+mod problem;
+mod rules;
+mod suggest;
+mod tree;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use crate::cost::pricing::{PriceSheet, PriceTable, TokenPrices};
+
+pub use problem::Problem;
+
+/// The largest file that is read, in bytes: the API server allows a `ConfigMap` no more.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// The price file that is compiled in.
+const BUILT_IN: &str = include_str!("../pricing.yaml");
+
+/// What one price file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PricingFile {
+    /// What GPUs cost: `gpu_pricing`.
+    pub prices: PriceTable,
+    /// What tokens cost: `model_costs`, by model name.
+    pub model_costs: BTreeMap<Arc<str>, TokenPrices>,
+    /// What is allowed but looks like a mistake, such as a spot price above the on-demand price.
+    pub warnings: Vec<Problem>,
+}
+
+/// What the text of a price file says, or every mistake in it.
+pub fn parse(text: &str) -> Result<PricingFile, Vec<Problem>> {
+    parse_beside(text, Some(&BUILT_IN_FILE.prices))
+}
+
+/// What the price file at `path` says, or why it cannot be read, or every mistake in it.
+pub fn read(path: &Path) -> Result<PricingFile, Vec<Problem>> {
+    let bytes = bytes_of(path).map_err(|problem| vec![problem])?;
+    let text = str::from_utf8(&bytes).map_err(|error| vec![not_utf8(&bytes, error.valid_up_to())])?;
+    parse(text)
+}
+
+/// The list prices that are compiled in.
+#[must_use]
+pub fn built_in() -> PricingFile {
+    BUILT_IN_FILE.clone()
+}
+
+/// All prices that are known when the operator wrote `file`.
+#[must_use]
+pub fn sheet(file: Option<PricingFile>) -> PriceSheet {
+    let file = file.unwrap_or_default();
+    let built_in = built_in();
+    let mut model_costs = built_in.model_costs;
+    model_costs.extend(file.model_costs);
+    PriceSheet { file: file.prices, built_in: built_in.prices, model_costs }
+}
+
+/// Writes what is wrong with the price file at `path`, one mistake per line, or that nothing is; says whether it is
+/// usable. Warnings do not make it unusable.
+pub fn check(path: &Path, out: &mut impl Write) -> io::Result<bool> {
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(file) => {
+            for warning in &file.warnings {
+                writeln!(out, "{}", warning.as_warning_in_file(&name))?;
+            }
+            let gpu_models = counted(file.prices.models.len(), "GPU model");
+            let model_costs = counted(file.model_costs.len(), "model cost");
+            writeln!(out, "{name}: ok, {gpu_models}, {model_costs}")?;
+            Ok(true)
+        }
+        Err(problems) => {
+            for problem in &problems {
+                writeln!(out, "{}", problem.in_file(&name))?;
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// The built-in list, read once. A test proves that it loads; were it broken all the same, there would be no list
+/// prices, and GPUs would be unpriced rather than the daemon dead.
+static BUILT_IN_FILE: LazyLock<PricingFile> =
+    LazyLock::new(|| parse_beside(BUILT_IN, None).unwrap_or_default());
+
+fn parse_beside(text: &str, list: Option<&PriceTable>) -> Result<PricingFile, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    readable(text).map_err(|problem| vec![problem])?;
+    let root = tree::parse(text).map_err(|problem| vec![problem])?.ok_or_else(|| vec![nothing_in_it()])?;
+    let warnings = rules::check(&root, list).into_result()?;
+    let file = wire::read(text).map_err(|error| vec![disagreement(&error)])?;
+    Ok(PricingFile { warnings, ..file })
+}
+
+/// At most [`MAX_BYTES`] and one more of what is at `path`.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Problem> {
+    let cannot = |error: io::Error| Problem::of_file(format!("expected a file that can be read: {error}"));
+    let file = File::open(path).map_err(cannot)?;
+    if file.metadata().map_err(cannot)?.is_dir() {
+        return Err(Problem::of_file("expected a file, found a directory"));
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() > MAX_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Refuses what no rule should have to think of: a text that is too long, or has characters that cannot be seen or that
+/// only some YAML readers take for a line break.
+fn readable(text: &str) -> Result<(), Problem> {
+    if text.len() > MAX_BYTES {
+        return Err(too_large());
+    }
+    let is_odd = |c: char| {
+        (c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+    };
+    let Some((before, odd)) = text.char_indices().find(|(_, c)| is_odd(*c)) else { return Ok(()) };
+    let (line, column) = position(text.as_bytes(), before);
+    let message = format!("expected text that can be seen, found the character U+{:04X}", u32::from(odd));
+    Err(Problem::at(line, column, "", message))
+}
+
+/// The line and the column in characters of the byte at `offset`, each counted from 1.
+fn position(bytes: &[u8], offset: usize) -> (usize, usize) {
+    let before = String::from_utf8_lossy(bytes.get(..offset).unwrap_or(bytes));
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    (line, column)
+}
+
+fn not_utf8(bytes: &[u8], offset: usize) -> Problem {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Problem::of_file("expected UTF-8, found UTF-16; save the file as UTF-8");
+    }
+    let (line, column) = position(bytes, offset);
+    let byte = bytes.get(offset).copied().unwrap_or_default();
+    Problem::at(line, column, "", format!("expected UTF-8, found the byte 0x{byte:02x}"))
+}
+
+fn too_large() -> Problem {
+    Problem::of_file(format!("expected at most {} KiB, found more", MAX_BYTES / 1024))
+}
+
+fn nothing_in_it() -> Problem {
+    Problem::of_file("expected a map with gpu_pricing or model_costs, found an empty file")
+}
+
+fn disagreement(error: &serde_yaml::Error) -> Problem {
+    let location = error.location();
+    Problem {
+        line: location.as_ref().map(serde_yaml::Location::line),
+        column: location.as_ref().map(serde_yaml::Location::column),
+        key: String::new(),
+        message: format!("expected YAML that can be read in one way only: {error}"),
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,118 @@
+//! The program's heart: at its own pace, read every source, put the samples together, meter them, publish the report.
+//!
+//! ```text
+//!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ watch channel ──▶ scrapes, page, probes
+//! ```
+//!
+//! A source that fails is a hole in the observation and a line about itself; it never ends the loop and never skips a
+//! tick.
+
+mod feed;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::cost::meter::Meter;
+use crate::cost::report::Report;
+use crate::observation::Observation;
+use crate::status::{Published, SourceStatus, Status};
+use crate::trace::{self, Recorder, Replay};
+
+pub use self::feed::{Feed, Holding, NodeFeed};
+
+/// Meters what is seen and publishes what the ledger says.
+#[derive(Debug)]
+pub struct Sampler {
+    meter: Meter,
+    status: Status,
+    report: Option<Arc<Report>>,
+    published: watch::Sender<Published>,
+}
+
+// === impl Sampler ===
+
+impl Sampler {
+    /// A sampler that has not seen anything yet, and what it will publish; `status` is what is known of the exporter
+    /// before the first tick.
+    #[must_use]
+    pub fn new(meter: Meter, status: Status) -> (Self, watch::Receiver<Published>) {
+        let first = Published { report: None, status: Arc::new(status.clone()) };
+        let (published, reader) = watch::channel(first);
+        (Self { meter, status, report: None, published }, reader)
+    }
+
+    /// Observes the feed for ever, once in `every` interval.
+    pub async fn run(mut self, mut feed: Feed, mut recorder: Option<Recorder>, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let due = ticks.tick().await;
+            let (seen, sources) = feed.observe(every).await;
+            record(&mut recorder, &seen);
+            self.take_in(&seen);
+            self.take_stock(sources);
+            self.status.tick_overruns += u64::from(due.elapsed() > every);
+            self.publish();
+        }
+    }
+
+    /// Meters a whole trace as fast as it can be read, and publishes what the ledger says at its end.
+    pub fn replay(mut self, trace: Replay) -> Result<(), trace::Error> {
+        for seen in trace {
+            self.take_in(&seen?);
+        }
+        info!(observations = self.status.ticks, "replayed the trace");
+        self.publish();
+        Ok(())
+    }
+
+    fn take_in(&mut self, seen: &Observation) {
+        let report = self.meter.observe(seen);
+        self.status.ticks += 1;
+        // Before the driver has shown a GPU there is nothing to report on.
+        if self.report.is_some() || !report.devices.is_empty() {
+            self.report = Some(report);
+        }
+    }
+
+    /// Keeps how the sources are doing, and logs what changed.
+    fn take_stock(&mut self, sources: Vec<SourceStatus>) {
+        for now in sources {
+            let before = self.status.sources.iter_mut().find(|before| before.source == now.source);
+            if before.as_ref().is_none_or(|before| before.message != now.message || before.up != now.up) {
+                log(&now);
+            }
+            match before {
+                Some(before) => *before = now,
+                None => self.status.sources.push(now),
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let published = Published { report: self.report.clone(), status: Arc::new(self.status.clone()) };
+        self.published.send_replace(published);
+    }
+}
+
+/// Records an observation; a disk that is full ends the recording, not the program.
+fn record(recorder: &mut Option<Recorder>, seen: &Observation) {
+    if let Some(Err(error)) = recorder.as_mut().map(|recorder| recorder.record(seen)) {
+        warn!(error = &error as &dyn Error, "stopped recording");
+        *recorder = None;
+    }
+}
+
+fn log(status: &SourceStatus) {
+    let source = status.source.as_str();
+    match &status.message {
+        Some(message) => warn!(source, "{message}"),
+        None if status.up => info!(source, "answers"),
+        None => {}
+    }
+}

@@ -1,0 +1,174 @@
+//! Where observations come from: a real node, or a simulated one.
+
+use std::error::Error;
+use std::iter;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::demo::Demo;
+use crate::kubelet;
+use crate::nvml::{self, Driver, Reading};
+use crate::observation::{
+    Allocation, Allocations, DeviceId, DeviceTarget, Gpu, Mig, Node, Observation, PodKey, Span, UnixTime,
+    Uptime,
+};
+use crate::status::{Source, SourceStatus};
+
+/// The shortest time that the driver is given for an answer, however short the tick is.
+const PATIENCE_MIN: Duration = Duration::from_millis(500);
+
+/// The namespace of the node where it holds its GPUs itself.
+const HOST_NAMESPACE: &str = "_host";
+
+/// Where observations come from.
+#[derive(Debug)]
+pub enum Feed {
+    /// A real node.
+    Node(Box<NodeFeed>),
+    /// A simulated node.
+    Demo {
+        /// The script.
+        demo: Demo,
+        /// The boot that its times count from.
+        boot: Arc<str>,
+    },
+}
+
+/// A real node: its driver, and whoever says who holds the GPUs.
+#[derive(Debug)]
+pub struct NodeFeed {
+    driver: Driver,
+    holding: Holding,
+    node: Arc<Node>,
+    boot: Arc<str>,
+    status: SourceStatus,
+}
+
+/// Who says who holds the GPUs.
+#[derive(Debug)]
+pub enum Holding {
+    /// The kubelet.
+    Kubelet(watch::Receiver<kubelet::Latest>),
+    /// Nobody needs to: the node holds them itself.
+    Node,
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// Says what there is to see now, and how the sources are doing.
+    pub async fn observe(&mut self, every: Duration) -> (Observation, Vec<SourceStatus>) {
+        match self {
+            Self::Node(node) => node.observe(every.max(PATIENCE_MIN)).await,
+            Self::Demo { demo, boot } => {
+                (demo.observe(clock::uptime(), clock::wall(), Arc::clone(boot)), Vec::new())
+            }
+        }
+    }
+}
+
+// === impl NodeFeed ===
+
+impl NodeFeed {
+    /// The node `name`, whose driver is `driver`.
+    #[must_use]
+    pub fn new(name: Arc<str>, driver: Driver, holding: Holding) -> Self {
+        let status = SourceStatus {
+            source: Source::Nvml,
+            up: false,
+            last_success: None,
+            errors: 0,
+            duration: None,
+            message: None,
+        };
+        let node = Arc::new(Node { name, labels: Vec::new() });
+        Self { driver, holding, node, boot: clock::boot(), status }
+    }
+
+    async fn observe(&mut self, patience: Duration) -> (Observation, Vec<SourceStatus>) {
+        let asked = clock::uptime();
+        let reading = self.driver.read(clock::wall(), patience).await;
+        let (at, wall) = (clock::uptime(), clock::wall());
+        self.take_stock(&reading, wall, at.since(asked));
+        let (allocations, kubelet) = self.allocations(reading.gpus.as_deref(), at);
+        let sources = iter::once(self.status.clone()).chain(kubelet).collect();
+        let seen = Observation {
+            at,
+            wall,
+            boot: Arc::clone(&self.boot),
+            gpus: reading.gpus,
+            driver_version: reading.driver_version,
+            allocations,
+            pods: Arc::default(),
+            node: Arc::clone(&self.node),
+        };
+        (seen, sources)
+    }
+
+    fn take_stock(&mut self, reading: &Reading, wall: UnixTime, took: Span) {
+        let status = &mut self.status;
+        // A GPU that fails leaves the driver up: the others were read.
+        status.up = reading.gpus.as_ref().is_some_and(|gpus| !gpus.is_empty());
+        if status.up {
+            status.last_success = Some(wall);
+            status.duration = Some(took);
+        }
+        status.errors += u64::try_from(reading.errors.len()).unwrap_or(u64::MAX);
+        let messages: Vec<String> = reading.errors.iter().map(chain).collect();
+        status.message = (!messages.is_empty()).then(|| messages.join("; ").into());
+    }
+
+    fn allocations(
+        &self,
+        gpus: Option<&[Gpu]>,
+        at: Uptime,
+    ) -> (Option<Arc<Allocations>>, Option<SourceStatus>) {
+        match &self.holding {
+            Holding::Kubelet(latest) => {
+                let latest = latest.borrow().clone();
+                (latest.allocations.clone(), Some(kubelet_status(latest)))
+            }
+            Holding::Node => {
+                (Some(Arc::new(held_by_node(&self.node.name, gpus.unwrap_or_default(), at))), None)
+            }
+        }
+    }
+}
+
+fn kubelet_status(latest: kubelet::Latest) -> SourceStatus {
+    let kubelet::Latest { allocations: _, up, last_success, errors, duration, message } = latest;
+    SourceStatus { source: Source::Kubelet, up, last_success, errors, duration, message }
+}
+
+/// Without a kubelet the node itself is the holder of everything that can be held.
+fn held_by_node(node: &Arc<str>, gpus: &[Gpu], read_at: Uptime) -> Allocations {
+    let allocation = Allocation {
+        pod: PodKey::new(HOST_NAMESPACE, Arc::clone(node)),
+        container: Arc::default(),
+        devices: gpus.iter().flat_map(devices).collect(),
+    };
+    Allocations { read_at, containers: vec![allocation], advertised: None }
+}
+
+fn devices(gpu: &Gpu) -> Vec<DeviceId> {
+    let device = |target| DeviceId { target, replica: None };
+    match &gpu.mig {
+        Mig::Disabled => vec![device(DeviceTarget::Gpu(Arc::clone(&gpu.uuid)))],
+        Mig::Enabled(partition) => {
+            let uuids = partition.devices.iter().map(|mig| Arc::clone(&mig.uuid));
+            uuids.map(|uuid| device(DeviceTarget::MigDevice(uuid))).collect()
+        }
+    }
+}
+
+/// An error and what caused it, in one line. Some libraries repeat their cause in their own words.
+fn chain(error: &nvml::Error) -> String {
+    let causes = iter::successors(Error::source(error), |cause| (*cause).source()).map(ToString::to_string);
+    causes.fold(
+        error.to_string(),
+        |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
+    )
+}

@@ -1,0 +1,120 @@
+//! What the exporter says about itself, beside the report.
+//!
+//! The sampler publishes one [`Published`] per tick; a scrape, the page and the readiness probe read it and change
+//! nothing.
+
+use std::sync::Arc;
+
+use crate::cost::report::Report;
+use crate::observation::{Span, UnixTime};
+
+/// What readers are given: the last report and the exporter's own state at that moment.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// The ledger after the last good observation; `None` until there is one.
+    pub report: Option<Arc<Report>>,
+    /// The exporter about itself.
+    pub status: Arc<Status>,
+}
+
+/// The exporter about itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Where the observations come from.
+    pub mode: Mode,
+    /// The node's name, the `node` label of every series.
+    pub node: Arc<str>,
+    /// The state of each source.
+    pub sources: Vec<SourceStatus>,
+    /// How many observations were made.
+    pub ticks: u64,
+    /// How many ticks took longer than the interval.
+    pub tick_overruns: u64,
+    /// The price sheet in force.
+    pub pricing: PricingStatus,
+}
+
+/// Where the observations come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A real node.
+    #[default]
+    Node,
+    /// A simulated node.
+    Demo,
+    /// A recorded trace.
+    Replay,
+}
+
+/// Something that the exporter reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// The NVIDIA driver.
+    Nvml,
+    /// The kubelet's pod-resources API.
+    Kubelet,
+    /// The price file.
+    Pricing,
+}
+
+/// How one source is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceStatus {
+    /// The source.
+    pub source: Source,
+    /// Whether its last answer was good.
+    pub up: bool,
+    /// When it last gave a good answer; `None` if it never did.
+    pub last_success: Option<UnixTime>,
+    /// How many of its answers were errors.
+    pub errors: u64,
+    /// How long its last answer took; `None` if it never answered.
+    pub duration: Option<Span>,
+    /// What is wrong and what to do, for people; `None` while it is up.
+    pub message: Option<Arc<str>>,
+}
+
+/// The state of the price sheet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PricingStatus {
+    /// Where the operator's prices are; `None` when only the built-in prices are in force.
+    pub file: Option<Arc<str>>,
+    /// Whether the operator's file could be read the last time it was tried; true when there is none.
+    pub last_reload_successful: bool,
+    /// Every mistake in the file, each with its line, key and what was expected.
+    pub problems: Vec<Arc<str>>,
+}
+
+// === impl Mode ===
+
+impl Mode {
+    /// Whether the numbers are of a node that does not exist.
+    #[must_use]
+    pub const fn is_simulated(self) -> bool {
+        matches!(self, Self::Demo)
+    }
+
+    /// The mode as a label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Demo => "demo",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// The source as a label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nvml => "nvml",
+            Self::Kubelet => "kubelet",
+            Self::Pricing => "pricing",
+        }
+    }
+}

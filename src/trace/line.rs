@@ -1,0 +1,116 @@
+//! One line: an observation without what the line before it said already.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::observation::{Allocations, Node, Observation, Pod, UnixTime, Uptime};
+
+use super::allocation::WireAllocations;
+use super::gpu::WireGpu;
+use super::pod::{WireNode, WirePod};
+
+/// An observation in the file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Line {
+    at: u64,
+    wall: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpus: Option<Vec<WireGpu>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocations_read_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocations: Option<WireAllocations>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pods: Option<Vec<WirePod>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<WireNode>,
+}
+
+/// What a line leaves out because the line before it said it.
+#[derive(Clone, Debug)]
+pub(super) struct Carried {
+    boot: Arc<str>,
+    allocations: Arc<Allocations>,
+    pods: Arc<[Pod]>,
+    node: Arc<Node>,
+}
+
+// === impl Carried ===
+
+impl Default for Carried {
+    fn default() -> Self {
+        let nothing = Allocations { read_at: Uptime::default(), containers: Vec::new(), advertised: None };
+        Self { boot: Arc::default(), allocations: nothing.into(), pods: Arc::default(), node: Arc::default() }
+    }
+}
+
+impl Carried {
+    /// The line that tells `seen` to somebody who knows the lines before it.
+    pub(super) fn line(&mut self, seen: &Observation) -> Line {
+        let Observation { at, wall, boot, gpus, driver_version, allocations, pods, node } = seen;
+        let before = self.clone();
+        self.boot.clone_from(boot);
+        self.pods.clone_from(pods);
+        self.node.clone_from(node);
+        if let Some(allocations) = allocations {
+            self.allocations.clone_from(allocations);
+        }
+        Line {
+            at: at.as_nanos(),
+            wall: wall.as_millis(),
+            boot: (before.boot != *boot).then(|| boot.as_ref().into()),
+            driver_version: driver_version.as_deref().map(Into::into),
+            gpus: gpus.as_ref().map(|gpus| gpus.iter().map(Into::into).collect()),
+            allocations_read_at: allocations.as_ref().map(|allocations| allocations.read_at.as_nanos()),
+            allocations: (!says_the_same(&before.allocations, &self.allocations))
+                .then(|| self.allocations.as_ref().into()),
+            pods: (before.pods != *pods).then(|| pods.iter().map(Into::into).collect()),
+            node: (before.node != *node).then(|| node.as_ref().into()),
+        }
+    }
+
+    /// What a line tells to somebody who knows the lines before it.
+    pub(super) fn observation(&mut self, line: Line) -> Observation {
+        let Line { at, wall, boot, driver_version, gpus, allocations_read_at, allocations, pods, node } =
+            line;
+        if let Some(boot) = boot {
+            self.boot = boot.into();
+        }
+        if let Some(pods) = pods {
+            self.pods = pods.into_iter().map(Into::into).collect();
+        }
+        if let Some(node) = node {
+            self.node = Arc::new(node.into());
+        }
+        if let Some(allocations) = allocations {
+            self.allocations = Arc::new(allocations.into());
+        }
+        Observation {
+            at: Uptime::from_nanos(at),
+            wall: UnixTime::from_millis(wall),
+            boot: Arc::clone(&self.boot),
+            gpus: gpus.map(|gpus| gpus.into_iter().map(Into::into).collect()),
+            driver_version: driver_version.map(Into::into),
+            allocations: allocations_read_at.map(|read_at| self.allocations_at(Uptime::from_nanos(read_at))),
+            pods: Arc::clone(&self.pods),
+            node: Arc::clone(&self.node),
+        }
+    }
+
+    fn allocations_at(&mut self, read_at: Uptime) -> Arc<Allocations> {
+        if self.allocations.read_at != read_at {
+            self.allocations = Arc::new(Allocations { read_at, ..Allocations::clone(&self.allocations) });
+        }
+        Arc::clone(&self.allocations)
+    }
+}
+
+/// Whether two answers of the kubelet differ in their time at most.
+fn says_the_same(one: &Allocations, other: &Allocations) -> bool {
+    one.containers == other.containers && one.advertised == other.advertised
+}

@@ -1,0 +1,80 @@
+//! What the binary says on a terminal, and how it exits.
+
+use std::fs;
+use std::process::Output;
+
+use expect_test::expect_file;
+
+use crate::support::daemon::binary;
+
+fn run(args: &[&str]) -> Output {
+    binary().args(args).env("COLUMNS", "110").output().expect("the binary is built")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn help_is_what_people_read_first() {
+    let output = run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    expect_file!["golden/help.txt"].assert_eq(&text(&output.stdout));
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    assert_eq!(
+        text(&run(&["--version"]).stdout),
+        format!("gpu-cost-exporter {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn what_is_typed_wrong_is_said_and_exits_with_64() {
+    let cases = [
+        (vec!["--bogus"], "--bogus"),
+        (vec!["--sample.interval=1"], "such as 30s"),
+        (vec!["--sample.interval=1h"], "between 10ms and 10s"),
+        (vec!["--pricing.model=free"], "on_demand"),
+        (vec!["--ledger.idle-threshold=1"], "percentage"),
+        (vec!["--web.listen-address=8080"], ":8080"),
+        (vec!["--web.telemetry-path=/"], "/metrics"),
+        (vec!["--demo", "--replay=x"], "cannot be used with"),
+        (vec!["--log.level=loud"], "--log.level"),
+        (vec!["--kubelet.resource=*"], "--kubelet.resource"),
+        (vec!["check"], "<FILE>"),
+    ];
+    for (args, expected) in cases {
+        let output = run(&args);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {error}");
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_price_file_can_be_checked_before_it_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pricing.yaml");
+    let check = |content: &str| {
+        fs::write(&file, content).unwrap();
+        let output = run(&["check", file.to_str().unwrap()]);
+        let said = text(&output.stdout).replace(directory.path().to_str().unwrap(), "");
+        (output.status.code(), said)
+    };
+    let (code, said) = check("gpu_pricing:\n  nvidia-t4: { on_demand: 0.526, spot: 0.2 }\n");
+    assert_eq!((code, said.as_str()), (Some(0), "/pricing.yaml: ok, 1 GPU model, 0 model costs\n"));
+    let (code, said) = check("gpu_pricing:\n  nvidia-t4: { on_demand: -1, sport: 0.2 }\n  nvidia-t4: {}\n");
+    assert_eq!(code, Some(64));
+    assert_eq!(said.lines().filter(|line| line.starts_with("/pricing.yaml:")).count(), 3, "{said}");
+    let missing = run(&["check", "/nonexistent/pricing.yaml"]);
+    assert_eq!(missing.status.code(), Some(64));
+}
+
+#[test]
+fn a_trace_that_cannot_be_read_is_said() {
+    let output = run(&["--replay=/nonexistent", "--web.listen-address=127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("/nonexistent"), "{}", text(&output.stderr));
+}

@@ -1,0 +1,244 @@
+//! The HTTP server against clients that are friendly, many, slow or hostile.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+use gpu_cost_exporter::http::Limits;
+use gpu_cost_exporter::status::{Mode, Published, Source, Status};
+
+use crate::support::rich_report::{self, published};
+use crate::support::server::{DEADLINE, Server, read};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+fn nothing_yet() -> Published {
+    let message = "cannot load libnvidia-ml.so.1; install the NVIDIA driver on this node";
+    let sources = vec![rich_report::down(Source::Nvml, message)];
+    Published { report: None, status: Arc::new(Status { sources, ..rich_report::status(Mode::Node) }) }
+}
+
+/// A report whose text is larger than all buffers between server and client together.
+fn huge() -> Published {
+    let mut report = rich_report::report();
+    let pod = report.pods[0].clone();
+    report.pods = (0..4_000)
+        .map(|n| {
+            let long = format!("{n:0128}").into();
+            let mut pod = pod.clone();
+            pod.pod = Arc::clone(&long);
+            pod.uid = long;
+            pod
+        })
+        .collect();
+    Published { report: Some(Arc::new(report)), ..published() }
+}
+
+/// The text without what is the process' own and changes from moment to moment.
+fn without_process(text: &str) -> String {
+    text.lines().filter(|line| !line.contains("process_")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Asks again until the answer has this status.
+fn wait_for(server: &Server, path: &str, status: u16) {
+    let clock = gpu_cost_exporter::clock::uptime;
+    let start = clock();
+    while server.get(path).status != status {
+        let waited = Duration::from_nanos(clock().since(start).as_nanos());
+        assert!(waited < DEADLINE, "{path} did not become {status}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn each_path_has_its_answer() {
+    let server = Server::start(published(), Limits::USUAL);
+    let html = "text/html; charset=utf-8";
+    let text = "text/plain; charset=utf-8";
+    let cases = [
+        (
+            "GET",
+            "/metrics",
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+            "\ngpu_cost_ledger_imbalance_dollars",
+        ),
+        (
+            "GET",
+            "/metrics?collect[]=x",
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+            "process_cpu_seconds_total",
+        ),
+        ("GET", "http://other.host/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "gpu_cost_"),
+        ("GET", "/", 200, html, "gpu-node-7"),
+        ("GET", "/-/healthy", 200, text, "healthy"),
+        ("GET", "/-/ready", 200, text, "ready"),
+        ("GET", "/metrics/", 404, html, "href=\"/metrics\""),
+        ("GET", "/a\"b&c", 404, html, "/a&quot;b&amp;c"),
+        ("POST", "/nothing", 404, html, "/-/ready"),
+        ("POST", "/metrics", 405, text, "POST is not allowed"),
+        ("DELETE", "/", 405, text, "DELETE is not allowed"),
+        ("PUT", "/-/ready", 405, text, "can only be read"),
+        ("OPTIONS", "/-/healthy", 405, text, "OPTIONS is not allowed"),
+        ("BREW", "/", 405, text, "BREW is not allowed"),
+    ];
+    for (method, path, status, content_type, part) in cases {
+        let got = server.ask(method, path, &[]);
+        assert_eq!((got.status, got.header("content-type")), (status, Some(content_type)), "{method} {path}");
+        assert!(got.text().contains(part), "{method} {path}: {}", got.text());
+        assert_eq!(got.promised_bytes(), Some(got.body.len()), "{method} {path}");
+        assert_eq!(got.header("allow"), (status == 405).then_some("GET, HEAD"), "{method} {path}");
+    }
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let server = Server::start(published(), Limits::USUAL);
+    for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/nothing"] {
+        let (get, head) = (server.get(path), server.ask("HEAD", path, &[]));
+        assert_eq!(
+            (get.status, get.header("content-type")),
+            (head.status, head.header("content-type")),
+            "{path}"
+        );
+        assert!(head.body.is_empty() && head.promised_bytes() > Some(0), "{path}: {}", head.head);
+    }
+}
+
+#[test]
+fn what_is_not_http_gets_no_answer_that_hurts() {
+    let server = Server::start(published(), Limits::USUAL);
+    let long = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000));
+    let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "X: x\r\n".repeat(1_000));
+    let cases: &[(&[u8], &[u16])] = &[
+        (b"\x16\x03\x01\x02\x00\x01\x00", &[400, 0]),
+        (b"GET\r\n\r\n", &[400]),
+        (b"GET /metrics HTTP/9.9\r\n\r\n", &[400]),
+        (long.as_bytes(), &[431, 0]),
+        (many.as_bytes(), &[431]),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[400, 0]),
+    ];
+    for (request, expected) in cases {
+        let got = read(server.send(request));
+        assert!(expected.contains(&got.status), "{:?}: {got:?}", String::from_utf8_lossy(request));
+    }
+    assert_eq!(server.get("/metrics").status, 200);
+}
+
+#[test]
+fn gzip_is_the_same_text() {
+    let server = Server::start(published(), Limits::USUAL);
+    for path in ["/metrics", "/"] {
+        let plain = server.ask("GET", path, &["Accept-Encoding: gzip;q=0, identity"]);
+        let compressed = server.ask("GET", path, &["Accept-Encoding: gzip"]);
+        assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("Accept-Encoding")));
+        assert_eq!(compressed.header("content-encoding"), Some("gzip"));
+        assert!(compressed.body.len() * 4 < plain.body.len(), "{}", compressed.body.len());
+        let mut text = String::new();
+        MultiGzDecoder::new(&*compressed.body).read_to_string(&mut text).unwrap();
+        assert_eq!(without_process(&text), without_process(plain.text()));
+    }
+}
+
+#[test]
+fn many_scrapers_see_the_same_until_there_is_something_new() {
+    let server = Server::start(published(), Limits::USUAL);
+    let scrape_all = || {
+        let texts: Vec<String> = thread::scope(|scope| {
+            let scrapers: Vec<_> = (0..16).map(|_| scope.spawn(|| server.get("/metrics"))).collect();
+            scrapers.into_iter().map(|scraper| without_process(scraper.join().unwrap().text())).collect()
+        });
+        assert!(texts.iter().all(|text| *text == texts[0]));
+        texts.into_iter().next().unwrap()
+    };
+    let before = scrape_all();
+    let status = Status { ticks: 86_401, ..rich_report::status(Mode::Node) };
+    server.publish.send_modify(|published| published.status = Arc::new(status));
+    let after = scrape_all();
+    assert_eq!(before.replace("ticks_total 86400", "ticks_total 86401"), after);
+}
+
+#[test]
+fn it_is_ready_with_the_first_report_and_healthy_before() {
+    let server = Server::start(nothing_yet(), Limits::USUAL);
+    let ready = server.get("/-/ready");
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready.text().contains("nvml: cannot load libnvidia-ml.so.1; install the NVIDIA driver"),
+        "{ready:?}"
+    );
+    assert_eq!(server.get("/-/healthy").status, 200);
+    assert_eq!(server.get("/").status, 200);
+    assert!(server.get("/metrics").text().contains("gpu_cost_exporter_source_up{source=\"nvml\"} 0"));
+    server.publish.send(published()).unwrap();
+    assert_eq!((server.get("/-/ready").status, server.get("/-/ready").text()), (200, "ready\n"));
+    // Once there is a report, money is counted even while a source is away.
+    server.publish.send_modify(|published| published.status = nothing_yet().status);
+    assert_eq!(server.get("/-/ready").status, 200);
+}
+
+#[test]
+fn too_many_requests_are_told_so_and_probes_go_on() {
+    let server = Server::start(huge(), Limits { requests: 1, response_write: DEADLINE, ..Limits::USUAL });
+    let first = begin(&server);
+    let second = server.get("/metrics");
+    assert_eq!((second.status, second.header("retry-after")), (503, Some("1")));
+    assert!(second.text().contains("too many requests"), "{second:?}");
+    assert_eq!(server.get("/").status, 503);
+    assert_eq!((server.get("/-/healthy").status, server.get("/-/ready").status), (200, 200));
+    let first = read(first);
+    assert_eq!(first.promised_bytes(), Some(first.body.len()));
+    wait_for(&server, "/metrics", 200);
+}
+
+#[test]
+fn who_does_not_take_its_answer_is_cut_off() {
+    let server = Server::start(huge(), Limits { requests: 1, response_write: SHORT, ..Limits::USUAL });
+    let idle = begin(&server);
+    wait_for(&server, "/-/healthy", 200);
+    wait_for(&server, "/metrics", 200);
+    let idle = read(idle);
+    assert!(idle.promised_bytes() > Some(idle.body.len()), "{}", idle.head);
+}
+
+#[test]
+fn who_does_not_finish_its_request_is_cut_off() {
+    let server = Server::start(published(), Limits { connections: 2, request_read: SHORT, ..Limits::USUAL });
+    let slow: Vec<TcpStream> = (0..8).map(|_| server.send(b"GET /metrics HTTP/1.1\r\nHost: ")).collect();
+    assert_eq!(server.get("/metrics").status, 200, "the others come to their turn");
+    for stream in slow {
+        assert_ne!(read(stream).status, 200);
+    }
+}
+
+#[test]
+fn a_connection_serves_many_requests() {
+    let server = Server::start(published(), Limits { connections: 1, ..Limits::USUAL });
+    let asked = "GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3)
+        + "GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let got = read(server.send(asked.as_bytes()));
+    let rest = String::from_utf8(got.body).unwrap();
+    assert_eq!((got.status, rest.matches("200 OK").count()), (200, 3), "{rest}");
+}
+
+#[test]
+fn a_scrape_that_has_begun_is_finished_before_the_end() {
+    let mut server = Server::start(huge(), Limits::USUAL);
+    let scrape = begin(&server);
+    let resting = server.send(b"");
+    server.stop();
+    let got = read(scrape);
+    assert_eq!((got.status, got.promised_bytes()), (200, Some(got.body.len())));
+    assert_eq!(read(resting).status, 0, "a connection that asks nothing is closed");
+}
+
+/// Asks for a scrape and waits until it is being answered, without taking the answer.
+fn begin(server: &Server) -> TcpStream {
+    let stream = server.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(stream.peek(&mut [0]).is_ok_and(|bytes| bytes == 1), "an answer has begun");
+    stream
+}

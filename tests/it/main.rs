@@ -1,0 +1,39 @@
+//! The product from outside: one module per edge, per artefact, and for the whole.
+
+// The driver edge against a driver that misbehaves on demand.
+#[cfg(test)]
+mod nvml;
+
+// The kubelet edge: answers of real kubelets, byte for byte, and a kubelet that misbehaves on demand.
+#[cfg(test)]
+mod captures;
+#[cfg(test)]
+mod kubelet;
+
+// What people write and read.
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod page;
+#[cfg(test)]
+mod pricing;
+
+// The whole: the built binary on a node made of fakes, with real scrapes.
+#[cfg(test)]
+mod command_line;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod live_prometheus;
+#[cfg(test)]
+mod replay;
+
+// Rules about the repository itself, which the compiler cannot keep.
+#[cfg(test)]
+mod tidy;
+
+// The far sides that tests put in place of the real ones, and the programs of others that judge what we say.
+#[cfg(test)]
+mod support;

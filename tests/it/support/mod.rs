@@ -1,0 +1,17 @@
+//! What tests put in place of the world.
+
+// The far sides.
+pub(crate) mod fake_kubelet;
+pub(crate) mod fake_nvml;
+
+// The product, run as its users run it, on a node made of the far sides.
+pub(crate) mod daemon;
+pub(crate) mod node;
+pub(crate) mod scrape;
+
+// The web server alone, with reports built by hand.
+pub(crate) mod rich_report;
+pub(crate) mod server;
+
+// The programs of others that judge what we say.
+pub(crate) mod tools;

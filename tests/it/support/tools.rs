@@ -1,0 +1,48 @@
+//! Programs of others that judge what we say: Prometheus' own, Python's parser, a browser.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+/// Runs a program with `input` and gives its output; `help` says how to get the program.
+pub(crate) fn run(command: &mut Command, input: &[u8], help: &str) -> Output {
+    use std::io::Write;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}; {help}"));
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    // A program may answer before it has read everything, so both pipes are served at once.
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().expect("output is piped")
+    })
+}
+
+/// The Python that has `prometheus_client`: `$PYTHON`, else the one that `make test` makes, else the system's.
+pub(crate) fn python() -> PathBuf {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/venv/bin/python3");
+    std::env::var_os("PYTHON").map_or_else(|| if ours.exists() { ours } else { "python3".into() }, Into::into)
+}
+
+/// The browser: `$CHROMIUM`, else Debian's.
+pub(crate) fn chromium() -> PathBuf {
+    std::env::var_os("CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), Into::into)
+}
+
+/// Runs the browser once, without a screen, on one page.
+pub(crate) fn browse(url: &str, arguments: &[&str]) -> Output {
+    let profile = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(chromium());
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .args(arguments)
+        .arg(url);
+    run(&mut command, b"", "install Chromium or set CHROMIUM to one (make test does)")
+}

@@ -1,0 +1,494 @@
+//! Who may know whom, and other promises of the documents that a reader should be able to rely on.
+
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use source::{begins_with, lines_without_tests, paths, tokens, without_tests};
+
+/// What a module may use: itself, and what stands here. Read from the top, it is the architecture.
+struct Layer {
+    module: &'static str,
+    /// Modules of ours, or parts of them.
+    ours: &'static [&'static str],
+    /// Other people's crates.
+    crates: &'static [&'static str],
+}
+
+const EVERYTHING: &[&str] = &["*"];
+
+const LAYERS: &[Layer] = &[
+    // What one tick saw: plain data that every layer shares.
+    Layer { module: "observation", ours: &[], crates: &[] },
+    // The cost model: data in, data out.
+    Layer { module: "cost", ours: &["observation"], crates: &[] },
+    // What the exporter says about itself beside the report.
+    Layer { module: "status", ours: &["observation", "cost::report"], crates: &[] },
+    // The one clock.
+    Layer { module: "clock", ours: &["observation"], crates: &["rustix::time"] },
+    // Where observations come from. The far sides do not know each other, and none knows a price.
+    Layer {
+        module: "nvml",
+        ours: &["observation", "clock"],
+        crates: &["nvml_wrapper", "nvml_wrapper_sys", "thiserror", "tokio", "tracing"],
+    },
+    Layer {
+        module: "kubelet",
+        ours: &["observation", "clock"],
+        // Of `hyper` only the name of a gRPC method, which is a path of HTTP.
+        crates: &[
+            "hyper::http::uri",
+            "hyper_util",
+            "prost",
+            "thiserror",
+            "tokio",
+            "tonic",
+            "tonic_prost",
+            "tracing",
+        ],
+    },
+    Layer {
+        module: "apiserver",
+        ours: &["observation", "clock"],
+        crates: &["futures", "k8s_openapi", "kube", "thiserror", "tokio", "tracing"],
+    },
+    Layer {
+        module: "demo",
+        ours: &["observation", "clock"],
+        crates: &["serde", "serde_json", "serde_yaml", "thiserror"],
+    },
+    // The files that people write and keep.
+    Layer {
+        module: "pricing_file",
+        ours: &["cost::gpu_model", "cost::money", "cost::pricing"],
+        crates: &["saphyr", "saphyr_parser", "serde", "serde_yaml", "strsim", "thiserror"],
+    },
+    Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
+    // Where reports go. They know the answer and its words, not how it was found.
+    Layer {
+        module: "metrics",
+        ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status"],
+        crates: &["prometheus", "thiserror"],
+    },
+    Layer {
+        module: "http",
+        ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status", "metrics"],
+        crates: &["flate2", "http_body_util", "hyper", "hyper_util", "maud", "thiserror", "tokio", "tracing"],
+    },
+    // Joining it up.
+    Layer {
+        module: "sampler",
+        ours: &[
+            "observation",
+            "cost",
+            "status",
+            "clock",
+            "nvml",
+            "kubelet",
+            "apiserver",
+            "demo",
+            "pricing_file",
+            "trace",
+        ],
+        crates: &["tokio", "tracing"],
+    },
+    Layer {
+        module: "args",
+        ours: &["observation", "cost::pricing", "kubelet::ResourceName"],
+        crates: &[
+            "clap",
+            "humantime",
+            "thiserror",
+            "tracing::level_filters",
+            "tracing_subscriber::EnvFilter",
+        ],
+    },
+    // The only module that may know all others.
+    Layer {
+        module: "app",
+        ours: EVERYTHING,
+        crates: &["anyhow", "rustix::system", "thiserror", "tokio", "tracing", "tracing_subscriber"],
+    },
+    Layer {
+        module: "main",
+        ours: &["args", "app", "pricing_file"],
+        crates: &["anyhow", "clap", "tokio", "tracing", "tracing_subscriber"],
+    },
+    Layer { module: "lib", ours: &[], crates: &[] },
+];
+
+/// The modules that compute money and must give the same answer everywhere, with what they may not ask `std` for.
+const PURE: &[&str] = &["observation", "cost"];
+const IMPURE_STD: &[&str] = &["env", "fs", "io", "net", "process", "thread", "time"];
+
+/// A longer file holds two ideas.
+const LINES: usize = 400;
+
+/// Files that are longer, up to which length, and why they are one idea all the same.
+const LONGER: &[(&str, usize, &str)] = &[(
+    "src/observation.rs",
+    500,
+    "the vocabulary of all layers: one type after the other, with its documentation",
+)];
+
+/// Where `unsafe` is needed: at the driver's own interface, in the fake of it, and where a test talks to the fake.
+const UNSAFE: &[&str] = &["src/nvml/ffi.rs", "tests/fake-nvml/", "tests/it/support/fake_nvml.rs"];
+
+#[test]
+fn every_module_uses_only_what_its_layer_allows() {
+    let crates = dependencies(&read("Cargo.toml"));
+    let complaints = program().into_iter().flat_map(|file| layering(&file, &read(&file), &crates));
+    assert_none(complaints);
+}
+
+#[test]
+fn a_forbidden_arrow_is_seen() {
+    let crates = dependencies("[dependencies]\nserde_yaml = { package = \"x\" }\nhyper-util = \"1\"\n");
+    for (file, text, expected) in [
+        ("src/cost/meter.rs", "use crate::observation::Span;\nuse super::money::Rate;", ""),
+        ("src/cost/meter.rs", "use std::sync::Arc; use std::fmt;", ""),
+        ("src/cost/meter.rs", "fn a() { crate::clock::uptime(); }", "cost may not use clock::uptime"),
+        ("src/cost.rs", "use std::{fmt, time::Duration};", "cost may not use std::time::Duration"),
+        ("src/observation.rs", "#[derive(serde_yaml::X)] struct A;", "observation may not use serde_yaml::X"),
+        ("src/nvml.rs", "use super::kubelet;", "nvml may not use kubelet"),
+        ("src/nvml/mig.rs", "use super::super::cost::money;", "nvml may not use cost::money"),
+        ("src/nvml/mig.rs", "use super::{Device, Error};", ""),
+        ("src/metrics.rs", "use crate::cost::{report::Report, ledger};", "metrics may not use cost::ledger"),
+        ("src/metrics.rs", "use crate::cost;", "metrics may not use cost"),
+        ("src/http.rs", "use prometheus_text::A; use hyper_util::rt;", ""),
+        ("src/http.rs", "use crate::sampler;", "http may not use sampler"),
+        ("src/clock.rs", "use rustix::{fs, time};", ""),
+        ("src/nvml.rs", "// use crate::kubelet;\n#[cfg(test)]\nmod tests { use crate::kubelet; }", ""),
+        ("src/main.rs", "gpu_cost_exporter::sampler::run();", "main may not use sampler::run"),
+        (
+            "src/app.rs",
+            "use crate::{nvml, kubelet}; use serde_yaml::Value;",
+            "app may not use serde_yaml::Value",
+        ),
+        ("src/elsewhere.rs", "", "elsewhere has no row in LAYERS that says what it may use"),
+    ] {
+        let found: Vec<_> = layering(file, text, &crates).into_iter().map(|it| it.said).collect();
+        assert_eq!(found.join("; "), expected, "{file}: {text}");
+    }
+    let rustix = dependencies("[dependencies]\nrustix = \"1\"\n");
+    assert_eq!(
+        layering("src/clock.rs", "\nuse rustix::fs;", &rustix)[0].to_string(),
+        "src/clock.rs:2: clock may not use rustix::fs"
+    );
+}
+
+#[test]
+fn every_file_holds_one_idea() {
+    assert_none(program().into_iter().filter_map(|file| {
+        let lines = lines_without_tests(&read(&file));
+        length(&file, lines).map(|said| Complaint { file, line: 1, said })
+    }));
+    for (file, lines, complains) in [
+        ("src/a.rs", LINES, false),
+        ("src/a.rs", LINES + 1, true),
+        (LONGER[0].0, LONGER[0].1, false),
+        (LONGER[0].0, LONGER[0].1 + 1, true),
+        // An exception that is no longer needed is to go.
+        (LONGER[0].0, LINES, true),
+    ] {
+        assert_eq!(length(file, lines).is_some(), complains, "{file} with {lines} lines");
+    }
+}
+
+#[test]
+fn exceptions_are_expected_and_no_test_is_ignored() {
+    let files = handwritten("src").into_iter().chain(handwritten("tests/it"));
+    assert_none(files.flat_map(|file| silencers(&file, &read(&file))));
+    for (text, expected) in [
+        ("#[expect(dead_code, reason = \"#[allow(x)]\")] fn ignore() { allow(); }", ""),
+        ("#![allow(dead_code)]", "allow"),
+        ("#[test]\n#[ignore]\nfn a() {}", "ignore"),
+        ("#[cfg_attr(x, allow(y))]", "allow"),
+        ("#[ignore = \"slow\"]", "ignore"),
+    ] {
+        let found: Vec<_> = silencers("", text).into_iter().map(|it| it.said).collect();
+        let expected: Vec<_> =
+            expected.split_terminator(' ').map(|word| format!("`{word}` hides something")).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn unsafe_code_is_at_the_driver_only() {
+    let files = handwritten("src").into_iter().chain(handwritten("tests"));
+    assert_none(files.flat_map(|file| unsafe_code(&file, &read(&file))));
+    assert_eq!(unsafe_code("src/nvml.rs", "// unsafe\nfn a() { unsafe {} }").len(), 1);
+    assert_eq!(unsafe_code("src/nvml/ffi.rs", "fn a() { unsafe {} }").len(), 0);
+}
+
+#[test]
+fn dashboards_and_manifests_name_metrics_that_exist() {
+    let Ok(catalogue) = fs::read_to_string(root().join("METRICS.md")) else {
+        // Generated from the catalogue in the code; until both exist there is nothing to compare with.
+        return;
+    };
+    let known = metric_names(&catalogue);
+    assert!(known.contains("gpu_cost_device_dollars_total"), "METRICS.md names no metric");
+    let files = files("dashboards").into_iter().chain(files("deploy"));
+    assert_none(files.flat_map(|file| {
+        let named = metric_names(&read(&file));
+        let unknown: Vec<_> = named.difference(&known).cloned().collect();
+        unknown.into_iter().map(move |name| Complaint {
+            file: file.clone(),
+            line: 1,
+            said: format!("names {name}, which METRICS.md does not have"),
+        })
+    }));
+}
+
+#[test]
+fn a_metric_is_found_in_an_expression() {
+    let names =
+        metric_names("sum(gpu_cost_pod_dollars_total{x=\"1\"}) / my_gpu_cost_y + `gpu_cost_z` gpu_cost_");
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["gpu_cost_pod_dollars_total", "gpu_cost_z"]);
+}
+
+#[test]
+fn the_commands_of_the_documents_exist() {
+    let makefile = read("Makefile");
+    let documents = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"].map(|file| (file, root().join(file)));
+    assert_none(documents.iter().filter(|(_, path)| path.exists()).flat_map(|(file, _)| {
+        let missing = make_targets(&read(file)).into_iter().filter(|target| !defines(&makefile, target));
+        missing.map(|target| Complaint {
+            file: (*file).to_owned(),
+            line: 1,
+            said: format!("says `make {target}`, which the Makefile does not have"),
+        })
+    }));
+    for script in makefile.split_whitespace().filter(|word| word.starts_with("scripts/")) {
+        assert!(root().join(script).exists(), "the Makefile calls {script}, which does not exist");
+    }
+    let text = "make sure; `make run`\n```sh\nmake gpu-check ARGS=1\n```\nmake it\n\n    make lint  # so\n";
+    assert_eq!(make_targets(text), ["run", "gpu-check", "lint"]);
+    assert!(defines("a:\nrun: b\n", "run") && !defines("a: run\n\trun:\n", "run"));
+}
+
+#[test]
+fn what_must_pass_is_what_a_developer_runs() {
+    assert!(
+        read(".ci/run").lines().any(|line| line.ends_with("exec make test")),
+        ".ci/run does not call `make test`"
+    );
+}
+
+/// What is wrong, and where.
+struct Complaint {
+    file: String,
+    line: usize,
+    said: String,
+}
+
+// === impl Complaint ===
+
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.said)
+    }
+}
+
+fn assert_none(complaints: impl IntoIterator<Item = Complaint>) {
+    let said: Vec<_> = complaints.into_iter().map(|complaint| complaint.to_string()).collect();
+    assert!(said.is_empty(), "\n{}\n", said.join("\n"));
+}
+
+/// What a file uses and may not.
+fn layering(file: &str, text: &str, crates: &BTreeSet<String>) -> Vec<Complaint> {
+    let module = module_of(file);
+    let complaint = |line, said| Complaint { file: file.to_owned(), line, said };
+    let Some(layer) = LAYERS.iter().find(|layer| layer.module == module[0]) else {
+        return vec![complaint(1, format!("{} has no row in LAYERS that says what it may use", module[0]))];
+    };
+    let used = paths(&without_tests(&tokens(text))).into_iter();
+    used.filter_map(|path| {
+        let full = path_in_full(&path.segments, &module, crates)?;
+        let refused = !may_use(layer, &full);
+        refused
+            .then(|| complaint(path.line, format!("{} may not use {}", layer.module, full.path.join("::"))))
+    })
+    .collect()
+}
+
+/// A path with its origin.
+struct Used {
+    origin: Origin,
+    path: Vec<String>,
+}
+
+#[derive(PartialEq)]
+enum Origin {
+    Ours,
+    Std,
+    Crate,
+}
+
+/// Where a path leads from a module; `None` for names that another path brought into scope.
+fn path_in_full(path: &[String], module: &[String], crates: &BTreeSet<String>) -> Option<Used> {
+    let below = |origin, path: &[String]| Some(Used { origin, path: path.to_vec() });
+    match path.first()?.as_str() {
+        "crate" | "gpu_cost_exporter" => below(Origin::Ours, &path[1..]),
+        "self" | "super" => {
+            let parents = path.iter().take_while(|segment| *segment == "super").count();
+            let rest = path.iter().skip_while(|segment| matches!(segment.as_str(), "self" | "super"));
+            let stay = module.len().saturating_sub(parents);
+            below(Origin::Ours, &module[..stay].iter().chain(rest).cloned().collect::<Vec<_>>())
+        }
+        "std" | "core" | "alloc" => below(Origin::Std, path),
+        name if crates.contains(name) => below(Origin::Crate, path),
+        _ => None,
+    }
+}
+
+fn may_use(layer: &Layer, used: &Used) -> bool {
+    let within = |allowed: &[&str]| {
+        allowed.iter().any(|prefix| {
+            *prefix == "*" || prefix.split("::").eq(used.path.iter().take(prefix.split("::").count()))
+        })
+    };
+    match used.origin {
+        Origin::Ours => used.path.first().is_some_and(|first| first == layer.module) || within(layer.ours),
+        Origin::Crate => within(layer.crates),
+        Origin::Std => {
+            let part = used.path.get(1).map_or("", String::as_str);
+            !PURE.contains(&layer.module) || !IMPURE_STD.contains(&part)
+        }
+    }
+}
+
+/// The module that a file of `src` is.
+fn module_of(file: &str) -> Vec<String> {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    path.split('/').map(str::to_owned).collect()
+}
+
+/// The crates that a manifest depends on, as the code names them.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let mut inside = false;
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if let Some(section) = line.strip_prefix('[') {
+            inside = section.trim_end_matches(']').ends_with("dependencies");
+        } else if let Some((name, _)) = line.split_once('=').filter(|_| inside && !line.starts_with('#')) {
+            names.insert(name.trim().replace('-', "_"));
+        }
+    }
+    names
+}
+
+/// What is wrong with the length of a file, its tests left out.
+fn length(file: &str, lines: usize) -> Option<String> {
+    let exception = LONGER.iter().find(|(longer, ..)| *longer == file);
+    match exception {
+        Some((.., reason)) if lines <= LINES => Some(format!("needs no row in LONGER any more ({reason})")),
+        Some((_, most, _)) if lines <= *most => None,
+        None if lines <= LINES => None,
+        _ => Some(format!("has {lines} lines without its tests: does it hold two ideas?")),
+    }
+}
+
+/// Attributes that silence a lint or a test.
+fn silencers(file: &str, text: &str) -> Vec<Complaint> {
+    let tokens = tokens(text);
+    let mut found = Vec::new();
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate() {
+        let opens = begins_with(&tokens[at..], &["#", "["]) || begins_with(&tokens[at..], &["#", "!", "["]);
+        match token.text.as_str() {
+            "#" if opens && depth == 0 => depth = 1,
+            "[" | "(" if depth > 0 => depth += 1,
+            ")" if depth > 0 => depth -= 1,
+            // The outermost bracket closes the attribute itself.
+            "]" if depth > 0 => depth = if depth == 2 { 0 } else { depth - 1 },
+            word @ ("allow" | "ignore") if depth > 0 => {
+                found.push(Complaint {
+                    file: file.to_owned(),
+                    line: token.line,
+                    said: format!("`{word}` hides something"),
+                });
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn unsafe_code(file: &str, text: &str) -> Vec<Complaint> {
+    if UNSAFE.iter().any(|place| file.starts_with(place)) {
+        return Vec::new();
+    }
+    let words = tokens(text).into_iter().filter(|token| token.text == "unsafe");
+    words
+        .map(|token| Complaint { file: file.to_owned(), line: token.line, said: "is unsafe".to_owned() })
+        .collect()
+}
+
+/// The names of metrics in a text.
+fn metric_names(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("gpu_cost_") && !word.ends_with('_')).map(str::to_owned).collect()
+}
+
+/// The targets of the `make` commands in the code of a Markdown text.
+fn make_targets(markdown: &str) -> Vec<String> {
+    // Code stands between backticks, be it one or three, or is indented by four spaces.
+    let quoted = markdown.split('`').skip(1).step_by(2).flat_map(str::lines);
+    let indented = markdown.lines().filter(|line| line.starts_with("    "));
+    let targets = quoted.chain(indented).filter_map(|line| line.trim().strip_prefix("make "));
+    let names = targets.filter_map(|rest| rest.split([' ', '\t']).next());
+    let mut found: Vec<String> = Vec::new();
+    for name in names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())) {
+        if !found.iter().any(|known| known == name) {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+fn defines(makefile: &str, target: &str) -> bool {
+    makefile.lines().any(|line| line.strip_prefix(target).is_some_and(|rest| rest.starts_with(':')))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).expect(file)
+}
+
+/// The files of the program that people wrote, without those that hold only tests.
+fn program() -> Vec<String> {
+    let tests = |file: &String| file.ends_with("/tests.rs") || file.contains("/tests/");
+    handwritten("src").into_iter().filter(|file| !tests(file)).collect()
+}
+
+/// The Rust files below a directory that no generator wrote.
+fn handwritten(directory: &str) -> Vec<String> {
+    let generated = |file: &String| read(file).lines().next().is_some_and(|line| line.contains("@generated"));
+    let rust = |file: &String| Path::new(file).extension().is_some_and(|extension| extension == "rs");
+    files(directory).into_iter().filter(|file| rust(file) && !generated(file)).collect()
+}
+
+/// The text files below a directory of the repository, sorted.
+fn files(directory: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories: Vec<PathBuf> = vec![root().join(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("the directory can be listed") {
+            let path = entry.expect("the directory can be listed").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if let Ok(path) = path.strip_prefix(root()) {
+                found.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
