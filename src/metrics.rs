@@ -201,9 +201,11 @@ fn add_pod_info(families: &mut Families, line: &PodLine) {
 // === node ===
 
 fn add_node(families: &mut Families, report: &Report) {
-    if !report.node.labels.is_empty() {
-        families.add(Id::NodeInfo, &WELL_KNOWN.map(|key| node_label(&report.node, key)), 1.0);
-    }
+    let [instance_type, region, zone] = WELL_KNOWN.map(|key| node_label(&report.node, key));
+    // Nobody tells the provider and the capacity type yet.
+    let (provider, capacity_type) = ("", "");
+    let labels = [provider, instance_type, region, zone, capacity_type, report.price_model.as_str()];
+    families.add(Id::NodeInfo, &labels, 1.0);
     let gpus = |count: usize| unit::count(u64::try_from(count).unwrap_or(u64::MAX));
     families.add(Id::NodeGpus, &["expected"], gpus(report.devices.len()));
     families.add(Id::NodeGpus, &["seen"], gpus(report.gpus_seen));

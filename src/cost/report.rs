@@ -39,6 +39,8 @@ pub struct Report {
     pub unmapped_devices: usize,
     /// How often two pods were found to name one exclusive device.
     pub allocation_conflicts: u64,
+    /// How the node's capacity was bought.
+    pub price_model: PriceModel,
     /// The prices that are in force.
     pub prices: Arc<PriceSheet>,
 }

@@ -138,12 +138,14 @@ impl Site {
     }
 }
 
-/// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report.
+/// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source has
+/// answered at least once.
 fn why_not_ready(published: &Published) -> Option<String> {
-    if published.report.is_some() {
+    let waits = published.status.sources.iter().any(|source| source.last_success.is_none());
+    if published.report.is_some() && !waits {
         return None;
     }
-    let mut text = String::from("not ready: there is no observation yet\n");
+    let mut text = String::from("not ready: there is no good observation yet\n");
     let down = published.status.sources.iter().filter(|source| !source.up);
     let mut lines: Vec<String> = down
         .map(|source| {
@@ -276,7 +278,7 @@ mod tests {
         let cases = [
             (
                 vec![],
-                "not ready: there is no observation yet\n\
+                "not ready: there is no good observation yet\n\
                  no source is known to be down: the first observation takes one tick\n",
             ),
             (
@@ -284,7 +286,7 @@ mod tests {
                     down(Source::Nvml, Some("no libnvidia-ml.so.1: install the driver")),
                     down(Source::Kubelet, None),
                 ],
-                "not ready: there is no observation yet\n\
+                "not ready: there is no good observation yet\n\
                  nvml: no libnvidia-ml.so.1: install the driver\n\
                  kubelet: it has not answered yet\n",
             ),

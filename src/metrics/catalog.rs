@@ -157,8 +157,8 @@ catalog! {
             "Whose pod it is and what runs it; always 1. A label is empty where nobody said.";
     }
     Node {
-        NodeInfo: Info "gpu_cost_node_info" &["instance_type", "region_name", "zone_name"],
-            "Where the node is, from its well-known labels; always 1. A label is empty where nobody said.";
+        NodeInfo: Info "gpu_cost_node_info" &["provider", "instance_type", "region_name", "zone_name", "capacity_type", "price_model"],
+            "What the node is, from its well-known labels, and the price model that its GPUs are priced by; always 1. A label is empty where nobody said.";
         NodeGpus: Reading "gpu_cost_node_gpus" &["kind"],
             "GPUs of the node: kind=expected is those seen since boot, kind=seen those that the driver shows now.";
         LedgerImbalance: Amount "gpu_cost_ledger_imbalance_dollars" &[],

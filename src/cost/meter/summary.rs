@@ -45,6 +45,7 @@ impl Meter {
             allocations_read_at: seen.allocations.as_ref().map(|allocations| allocations.read_at),
             unmapped_devices: open.unmapped,
             allocation_conflicts: self.conflicts,
+            price_model: self.policy.price_model,
             prices: Arc::clone(&self.prices),
         }
     }

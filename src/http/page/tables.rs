@@ -119,7 +119,7 @@ fn gpu_row(line: &DeviceLine) -> Markup {
 
 fn gpu_name(line: &DeviceLine) -> Markup {
     html! {
-        span.index { (line.gpu.index) } span title=(line.gpu.uuid) { (line.gpu_model) }
+        span.index { (line.gpu.index) } span.model title=(line.gpu.uuid) { (line.gpu_model) }
         span.sub title=(line.gpu.product) { (sharing(line)) }
         @if let Some(fault) = line.fault { span.alarm { (words::fault(fault)) } }
         @for xid in &line.xids {
@@ -247,7 +247,7 @@ fn pod_row(line: &PodLine) -> Markup {
             }))
             (cell(COST, &total(&line.totals)))
             (cell(IDLE, &idle(&line.totals)))
-            (cell(WASTE, &waste(money.held_waste(), money.total())))
+            (cell(WASTE, &waste(money.held_waste(), &money)))
             (cell(SPLIT, &split_bar(&line.totals)))
         }
     }
@@ -324,7 +324,7 @@ fn payer_row((namespace, team): (&str, &str), payer: &Payer, bill: u128) -> Mark
             (cell(COST, &if_priced(html! { strong { (words::dollars_of(money.total())) } })))
             (cell(PART, &if_priced(html! { (words::percent(money.total(), bill)) })))
             (cell(IDLE, &if_priced(html! { (words::dollars_of(money.get(State::Idle))) })))
-            (cell(WASTE, &waste(wasted, money.total())))
+            (cell(WASTE, &waste(wasted, money)))
             (cell(SPLIT, &if_priced(words::bar(money, words::dollars_of))))
         }
     }
@@ -351,9 +351,13 @@ fn idle(totals: &Totals) -> Markup {
     html! { @if let Some(idle) = totals.cost(State::Idle) { (words::cost(idle)) } @else { (DASH) } }
 }
 
-/// The part that was wasted, marked where it is half or more.
-fn waste(wasted: u128, whole: u128) -> Markup {
-    html! { span.much[whole > 0 && wasted >= whole - wasted.min(whole)] { (words::percent(wasted, whole)) } }
+/// The part that was wasted, marked where it is half or more; what was not measured is not called unwasted.
+fn waste(wasted: u128, money: &Split) -> Markup {
+    let whole = money.total();
+    html! {
+        @if whole == money.get(State::Unmeasured) { (DASH) }
+        @else { span.much[wasted >= whole - wasted.min(whole)] { (words::percent(wasted, whole)) } }
+    }
 }
 
 /// By money, or by time where there is no price.

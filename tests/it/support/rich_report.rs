@@ -99,6 +99,7 @@ pub(crate) fn report() -> Report {
         allocations_read_at: Some(Uptime::from_nanos(89_997_500_000_000)),
         unmapped_devices: 1,
         allocation_conflicts: 3,
+        price_model: PriceModel::OnDemand,
         prices: Arc::new(prices()),
     };
     for (gpu, holder, state, (part, whole), hours) in POSTINGS {
