@@ -110,8 +110,10 @@ impl Meter {
             let quote = self.prices.quote(&model, self.policy.price_model);
             OpenGpu::new(gpu, model, quote, claims, &pods)
         };
+        // What was charged stays charged: an observation from the past opens no time a second time.
+        let charged_until = before.filter(|open| open.boot == seen.boot).map(|open| open.at);
         let next = Open {
-            at: seen.at,
+            at: charged_until.map_or(seen.at, |until| until.max(seen.at)),
             boot: Arc::clone(&seen.boot),
             gpus: gpus.into_iter().zip(attributed.gpus).map(open).collect(),
             conflicts: attributed.conflicts,

@@ -123,6 +123,18 @@ fn a_gpu_that_is_no_longer_listed_is_unavailable_until_the_next_boot() {
 }
 
 #[test]
+fn an_observation_from_the_past_is_charged_to_nobody() {
+    let mut rig = node(1);
+    rig.observe().run(20, 10);
+    let now = rig.seen.at;
+    rig.seen.at = Uptime::from_nanos(1);
+    rig.observe();
+    rig.seen.at = now;
+    rig.observe().run(10, 10);
+    check(&rig, 0, &[("unallocated", 3)]);
+}
+
+#[test]
 fn an_unknown_price_is_a_state_and_not_a_zero() {
     let mut rig = Rig::new(prices(&[]), vec![gpu("GPU-x", "NVIDIA Unheard Of")]);
     rig.hold("job", &[whole("GPU-x")]).observe().run(20, 10);
