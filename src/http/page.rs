@@ -223,16 +223,16 @@ fn headline(report: &Report) -> Markup {
                 p.note { "in " (words::duration(since)) ", since " (words::moment(report.ledger_start)) }
             }
             div.tile {
-                h2 { "Did work" }
-                p.big #worked { (words::percent(split.get(State::Used), split.total())) }
-                p.note { (words::dollars_of(split.get(State::Used))) " of it" }
+                h2 { "Used" }
+                p.big #used { (words::percent(split.get(State::Used), split.total())) }
+                p.note { (words::dollars_of(split.get(State::Used))) " did work" }
             }
             div.tile.waste {
-                h2 { "Wasted" }
+                h2 { "Waste" }
                 p.big #wasted { (words::dollars_of(split.node_waste())) }
                 p.note {
                     @if split.total() > 0 { (words::percent(split.node_waste(), split.total())) ": " }
-                    "idle, underused, free, stranded or broken"
+                    "idle, underused, unallocated, stranded, unavailable"
                 }
             }
         }
@@ -284,8 +284,8 @@ fn footer(published: &Published, telemetry_path: &str) -> Markup {
     html! {
         footer {
             p.equation {
-                "price × time = " strong { "worked + underused + idle + not measured" } " of each holder + "
-                strong { "free + stranded + held by unknown + broken" }
+                "price × time = " strong { "used + underused + idle + unmeasured + unavailable" } " of each holder + "
+                strong { "unallocated + stranded + unattributed + unavailable" } " of what nobody holds"
             }
             p { "Every dollar a GPU costs is on exactly one line at every instant, and the lines add up to the bill. "
                 "Waste of a pod is idle + underused." }

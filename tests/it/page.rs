@@ -115,13 +115,13 @@ fn a_finops_person_finds_the_numbers_of_the_report() {
             &format!("${:.2} a day", rate.dollars_per_hour() * 24.0),
             &format!("Cost so far {} in 24 h", dollars(total)),
             &format!(
-                "Did work {:.1} %",
+                "Used {:.1} %",
                 100.0 * state_cost(&report, State::Used).dollars() / total.dollars()
             ),
-            &format!("Worked {}", dollars(state_cost(&report, State::Used))),
+            &format!("Used {}", dollars(state_cost(&report, State::Used))),
             &format!("Idle {}", dollars(state_cost(&report, State::Idle))),
-            &format!("Free {}", dollars(state_cost(&report, State::Unallocated))),
-            &format!("Broken {}", dollars(state_cost(&report, State::Unavailable))),
+            &format!("Unallocated {}", dollars(state_cost(&report, State::Unallocated))),
+            &format!("Unavailable {}", dollars(state_cost(&report, State::Unavailable))),
             "5 GPUs, 1 without a price",
             "One GPU has no price.",
             "nvidia-b300",
@@ -134,7 +134,7 @@ fn a_finops_person_finds_the_numbers_of_the_report() {
             "resnet-0 ended vision – – $144.00",
             "b300-benchmark live – 1 no price 20.0 GPU-h no price – –",
             "held by nobody – 29.9 GPU-h",
-            "price × time = worked + underused + idle",
+            "price × time = used + underused + idle",
             "NVIDIA driver 580.82.07",
         ],
     );

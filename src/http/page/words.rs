@@ -60,30 +60,30 @@ impl Sum for Split {
 
 // === states ===
 
-/// The state in a word or two.
+/// The state as a heading: the word that its label has.
 pub(super) fn state_name(state: State) -> &'static str {
     match state {
-        State::Used => "Worked",
+        State::Used => "Used",
         State::Underused => "Underused",
         State::Idle => "Idle",
-        State::Unmeasured => "Not measured",
-        State::Unallocated => "Free",
+        State::Unmeasured => "Unmeasured",
+        State::Unallocated => "Unallocated",
         State::Stranded => "Stranded",
-        State::Unattributed => "Held by unknown",
-        State::Unavailable => "Broken",
+        State::Unattributed => "Unattributed",
+        State::Unavailable => "Unavailable",
     }
 }
 
 /// What the state means.
 pub(super) fn state_meaning(state: State) -> &'static str {
     match state {
-        State::Used => "held and busy",
-        State::Underused => "held, but only partly busy",
+        State::Used => "held and doing work",
+        State::Underused => "held, the rest while at work",
         State::Idle => "held and doing nothing",
         State::Unmeasured => "held, work cannot be read",
         State::Unallocated => "no pod holds it",
         State::Stranded => "MIG slices that fit nothing",
-        State::Unattributed => "a source was missing",
+        State::Unattributed => "held by nobody we can name",
         State::Unavailable => "lost, in reset or unhealthy",
     }
 }
