@@ -134,6 +134,15 @@ struct Divider<'a> {
     conflicts: &'a mut BTreeSet<(DeviceKey, Vec<PodKey>)>,
 }
 
+/// How many slots of a device each pod has.
+struct Slots<'p> {
+    of: BTreeMap<&'p PodKey, u32>,
+    /// Whether the pods take turns; the one slot of a device that is not shared is all of it.
+    shared: bool,
+    /// Whether several pods name one slot.
+    contested: bool,
+}
+
 // === impl Rules ===
 
 impl MigShare {
@@ -265,34 +274,46 @@ impl Divider<'_> {
 
     /// The pods that hold a device, each with its share of the GPU, and whether they take turns on it.
     fn holders(&mut self, key: &DeviceKey, share: Share) -> (Vec<(Claim, Share)>, bool) {
-        let slots = self.memory.slots(key);
-        let Some(pods) = self.naming.pods(key) else { return (Vec::new(), slots.is_some()) };
-        let mut pods: BTreeMap<&PodKey, &Replicas> = pods.iter().collect();
-        if pods.len() > 1 && pods.values().any(|replicas| replicas.contains(&None)) {
-            self.conflicts.insert((key.clone(), pods.keys().map(|pod| (*pod).clone()).collect()));
-            let newest = self.memory.newest(pods.keys().copied());
-            let whole = newest.and_then(|pod| pods.get(pod)).is_some_and(|replicas| replicas.contains(&None));
-            // The newest pod's form of the id is the plugin's present one.
-            pods.retain(|pod, replicas| if whole { Some(*pod) == newest } else { !replicas.contains(&None) });
+        let known = self.memory.slots(key);
+        let Some(pods) = self.naming.pods(key) else { return (Vec::new(), known.is_some()) };
+        let Slots { of, shared, contested } = self.slots_of(pods);
+        if contested {
+            self.conflicts.insert((key.clone(), pods.keys().cloned().collect()));
         }
-        let shared = pods.values().any(|replicas| !replicas.contains(&None));
-        let slots = if shared { self.slots_of(slots, &pods) } else { 1 };
-        let claims = pods
-            .into_iter()
-            .map(|(pod, replicas)| {
-                let held = if shared { u32::try_from(replicas.len()).unwrap_or(u32::MAX) } else { 1 };
-                let holding =
-                    Holding { pod: pod.clone(), mig_device: key.1.clone(), slots: held, of_slots: slots };
-                let share = holding.slot_share().of(share);
-                (Claim::Holder(holding), share)
-            })
-            .collect();
-        (claims, shared)
+        let of_slots = if shared { self.all_slots(known, of.values().sum()) } else { 1 };
+        let claim = |(pod, slots): (&PodKey, u32)| {
+            let holding = Holding { pod: pod.clone(), mig_device: key.1.clone(), slots, of_slots };
+            let share = holding.slot_share().of(share);
+            (Claim::Holder(holding), share)
+        };
+        (of.into_iter().map(claim).collect(), shared)
     }
 
-    fn slots_of(&self, known: Option<u32>, pods: &BTreeMap<&PodKey, &Replicas>) -> u32 {
-        let held: usize = pods.values().map(|replicas| replicas.len()).sum();
-        let held = u32::try_from(held).unwrap_or(u32::MAX);
+    /// Of several pods that name one slot the newest has it, and the form of the newest pod's id is the plugin's present one: pods that were
+    /// there before the plugin was switched from whole devices to replicas, or back, have the other.
+    fn slots_of<'p>(&self, pods: &'p BTreeMap<PodKey, Replicas>) -> Slots<'p> {
+        let newest = self.memory.newest(pods.keys());
+        if let Some(pod) = newest.filter(|pod| pods[*pod].contains(&None)) {
+            return Slots { of: BTreeMap::from([(pod, 1)]), shared: false, contested: pods.len() > 1 };
+        }
+        let mut contested = false;
+        let mut owners: BTreeMap<u32, &PodKey> = BTreeMap::new();
+        for (pod, replicas) in pods {
+            contested |= replicas.contains(&None);
+            for replica in replicas.iter().flatten() {
+                let owner = owners.entry(*replica).or_insert(pod);
+                contested |= *owner != pod;
+                *owner = self.memory.newest([*owner, pod].into_iter()).unwrap_or(pod);
+            }
+        }
+        let mut of = BTreeMap::new();
+        for pod in owners.into_values() {
+            *of.entry(pod).or_insert(0) += 1;
+        }
+        Slots { of, shared: true, contested }
+    }
+
+    fn all_slots(&self, known: Option<u32>, held: u32) -> u32 {
         match self.rules.sharing_policy {
             SharingPolicy::Active => held,
             SharingPolicy::Slots => known.unwrap_or(held).max(held),

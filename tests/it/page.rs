@@ -114,10 +114,7 @@ fn a_finops_person_finds_the_numbers_of_the_report() {
             &format!("Costs now ${:.2} per hour", rate.dollars_per_hour()),
             &format!("${:.2} a day", rate.dollars_per_hour() * 24.0),
             &format!("Cost so far {} in 24 h", dollars(total)),
-            &format!(
-                "Used {:.1} %",
-                100.0 * state_cost(&report, State::Used).dollars() / total.dollars()
-            ),
+            &format!("Used {:.1} %", 100.0 * state_cost(&report, State::Used).dollars() / total.dollars()),
             &format!("Used {}", dollars(state_cost(&report, State::Used))),
             &format!("Idle {}", dollars(state_cost(&report, State::Idle))),
             &format!("Unallocated {}", dollars(state_cost(&report, State::Unallocated))),

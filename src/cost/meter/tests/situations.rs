@@ -193,6 +193,30 @@ fn two_pods_on_one_exclusive_gpu_are_a_conflict_that_the_newer_pays_for() {
 }
 
 #[test]
+fn a_slot_that_two_pods_name_is_the_newer_ones() {
+    let mut rig = node(1);
+    rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
+    rig.hold("old", &[replica("GPU-0", 0), replica("GPU-0", 1)]).observe().run(40, 10);
+    rig.hold("new", &[replica("GPU-0", 1)]).observe().run(40, 10);
+    assert_eq!(cents(&rig.pod("old").totals), [("idle", 3)]);
+    assert_eq!(cents(&rig.pod("new").totals), [("idle", 1)]);
+    check(&rig, 0, &[("idle", 4), ("unallocated", 4)]);
+    assert_eq!(rig.report().allocation_conflicts, 1);
+}
+
+#[test]
+fn the_newest_pods_form_of_an_id_is_the_plugins_present_one() {
+    let mut rig = node(1);
+    rig.hold("whole", &[whole("GPU-0")]).observe().run(10, 10);
+    rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
+    rig.hold("slot", &[replica("GPU-0", 2)]).observe().run(40, 10);
+    assert_eq!(cents(&rig.pod("whole").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("slot").totals), [("idle", 1)]);
+    check(&rig, 0, &[("idle", 2), ("unallocated", 3)]);
+    assert_eq!(rig.report().allocation_conflicts, 1);
+}
+
+#[test]
 fn a_gpu_named_by_two_containers_of_a_pod_counts_once() {
     let mut rig = node(1);
     rig.hold("job", &[whole("GPU-0")]).hold("job", &[whole("GPU-0")]).observe().run(10, 10);
