@@ -52,7 +52,9 @@ fn log(args: &Args) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(args.log_level.clone())
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // It would tell a log that cannot be written of that by a panic.
+        .log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
