@@ -205,7 +205,7 @@ pub enum PriceModelArg {
 
 fn telemetry_path(text: &str) -> Result<String, String> {
     let taken = ["/", "/-/healthy", "/-/ready"].contains(&text);
-    if text.starts_with('/') && !taken && !text.contains(['?', '#', ' ']) {
+    if text.starts_with('/') && !text.starts_with("//") && !taken && !text.contains(['?', '#', ' ']) {
         Ok(text.to_owned())
     } else {
         Err("expected a path such as /metrics that is not taken by the page or the probes".to_owned())
@@ -318,6 +318,7 @@ mod tests {
         assert_eq!(address("localhost:9").as_deref(), Some("127.0.0.1:9"));
         assert_eq!(address("8080"), None);
         assert!(telemetry_path("/-/ready").is_err() && telemetry_path("metrics").is_err());
+        assert!(telemetry_path("//").is_err() && telemetry_path("/gpu/metrics").is_ok());
         assert!(
             sample_interval("11s").is_err()
                 && sample_interval("0s").is_err()
