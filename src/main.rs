@@ -36,7 +36,10 @@ fn main() -> ExitCode {
 
 fn serve(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(app::run(args))
+    let ended = runtime.block_on(app::run(args));
+    // A thread that writes to a disk which hangs is not waited for either.
+    runtime.shutdown_background();
+    ended
 }
 
 fn explain(error: &clap::Error) -> ExitCode {
