@@ -359,3 +359,14 @@ fn absurd_slices_are_no_money_for_nothing() {
     // Each says that it is all of the GPU, so each has half of it, and no slice is free or stranded.
     check(&rig, 0, &[("unmeasured", 1), ("unallocated", 1)]);
 }
+
+#[test]
+fn what_could_not_be_read_is_absent() {
+    let mut rig = node(1);
+    rig.hold("job", &[whole("GPU-0")]).observe();
+    rig.seen.gpus = None;
+    rig.later(Span::from_secs(10)).observe();
+    let gpu = &rig.device(0).gpu;
+    assert_eq!((gpu.memory, gpu.power_milliwatts, gpu.power_limit_milliwatts), (None, None, None));
+    assert_eq!((gpu.activity, gpu.utilization_source), (Activity::default(), UtilizationSource::NvmlSamples));
+}
