@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::cost::pricing::PriceModel;
-use crate::kubelet::ResourceName;
+use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
 
 /// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
@@ -73,7 +73,7 @@ pub struct Args {
         value_name = "PATH",
         help_heading = "Node"
     )]
-    #[arg(default_value = "/var/lib/kubelet/pod-resources/kubelet.sock")]
+    #[arg(default_value = SOCKET)]
     pub kubelet_socket: PathBuf,
 
     /// How old the kubelet's last answer may become before it is not believed any more.

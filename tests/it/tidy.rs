@@ -96,7 +96,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "args",
-        ours: &["observation", "cost::pricing", "kubelet::ResourceName"],
+        ours: &["observation", "cost::pricing", "kubelet::ResourceName", "kubelet::SOCKET"],
         crates: &[
             "clap",
             "humantime",
