@@ -205,12 +205,13 @@ fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
         return (Arc::new(pricing_file::sheet(None)), status);
     };
     let name: Arc<str> = path.display().to_string().into();
-    match pricing_file::read(&path) {
+    let (read, problems) = match pricing_file::read(&path) {
         Ok(read) => {
+            for warning in &read.warnings {
+                warn!("{}", warning.as_warning_in_file(&name));
+            }
             info!(file = %name, "prices are read");
-            let status =
-                PricingStatus { file: Some(name), last_reload_successful: true, problems: Vec::new() };
-            (Arc::new(pricing_file::sheet(Some(read))), status)
+            (Some(read), Vec::new())
         }
         Err(problems) => {
             let problems: Vec<Arc<str>> =
@@ -218,11 +219,12 @@ fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
             for problem in &problems {
                 warn!("{problem}");
             }
-            warn!(file = %name, "the built-in prices are in force until the file is right");
-            let status = PricingStatus { file: Some(name), last_reload_successful: false, problems };
-            (Arc::new(pricing_file::sheet(None)), status)
+            warn!(file = %name, "the built-in prices are in force until the file is right and this is started again");
+            (None, problems)
         }
-    }
+    };
+    let status = PricingStatus { file: Some(name), last_reload_successful: read.is_some(), problems };
+    (Arc::new(pricing_file::sheet(read)), status)
 }
 
 /// Binds the port before anything starts. Without a host it takes both families, or IPv4 where there is no IPv6.
