@@ -10,7 +10,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::args::{Args, DemoWhen, Holders, ListenAddress, MOUNTED_PRICES};
@@ -43,9 +42,6 @@ const LONGEST_INTERVAL: Span = Span::from_secs(15);
 
 /// How long a finished pod's series stay, so that every scraper sees its last value.
 const RETENTION: Span = Span::from_secs(15 * 60);
-
-/// How long requests that are being answered have to finish after a signal to stop.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// Where a pod finds the credentials for the API server, by which we know that we are one.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -129,15 +125,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let settings = http::Settings { telemetry_path: telemetry_path.into(), limits: http::Limits::USUAL };
     let (stop, stopping) = oneshot::channel::<()>();
     let stopping = async { drop(stopping.await) };
-    let web = tokio::spawn(http::serve(listener, settings, published, stopping));
+    let mut web = tokio::spawn(http::serve(listener, settings, published, stopping));
     tokio::select! {
         signal = stop_signal() => info!("stopping on {}", signal?),
         part = first_end(parts) => bail!("{part} ended"),
+        ended = &mut web => {
+            ended.context("serve")?;
+            bail!("the server ended")
+        }
     }
-    // Whoever listens has ended already if this does not reach it.
-    let _ = stop.send(());
-    let _ = timeout(DRAIN, web).await;
-    Ok(())
+    // The server waits for the answers that it is giving, and knows for how long.
+    drop(stop);
+    web.await.context("finish what is being answered")
 }
 
 /// Waits until somebody asks the program to stop.
@@ -162,11 +161,11 @@ async fn first_end(mut parts: JoinSet<&'static str>) -> String {
 
 /// Where the observations come from. Never a simulated node unless it was asked for.
 fn mode(demo: DemoWhen, replays: bool, library: Option<&Path>) -> Mode {
-    let driver = || nvml::find_library(library).is_some();
     match demo {
         _ if replays => Mode::Replay,
         DemoWhen::Always => Mode::Demo,
-        DemoWhen::Auto if library.is_none() && !driver() => Mode::Demo,
+        // Whoever names a library means a real node.
+        DemoWhen::Auto if library.is_none() && nvml::find_library(None).is_none() => Mode::Demo,
         DemoWhen::Auto | DemoWhen::Never => Mode::Node,
     }
 }
@@ -206,12 +205,13 @@ fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
         return (Arc::new(pricing_file::sheet(None)), status);
     };
     let name: Arc<str> = path.display().to_string().into();
-    match pricing_file::read(&path) {
+    let (read, problems) = match pricing_file::read(&path) {
         Ok(read) => {
+            for warning in &read.warnings {
+                warn!("{}", warning.as_warning_in_file(&name));
+            }
             info!(file = %name, "prices are read");
-            let status =
-                PricingStatus { file: Some(name), last_reload_successful: true, problems: Vec::new() };
-            (Arc::new(pricing_file::sheet(Some(read))), status)
+            (Some(read), Vec::new())
         }
         Err(problems) => {
             let problems: Vec<Arc<str>> =
@@ -219,11 +219,12 @@ fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
             for problem in &problems {
                 warn!("{problem}");
             }
-            warn!(file = %name, "the built-in prices are in force until the file is right");
-            let status = PricingStatus { file: Some(name), last_reload_successful: false, problems };
-            (Arc::new(pricing_file::sheet(None)), status)
+            warn!(file = %name, "the built-in prices are in force until the file is right and this is started again");
+            (None, problems)
         }
-    }
+    };
+    let status = PricingStatus { file: Some(name), last_reload_successful: read.is_some(), problems };
+    (Arc::new(pricing_file::sheet(read)), status)
 }
 
 /// Binds the port before anything starts. Without a host it takes both families, or IPv4 where there is no IPv6.

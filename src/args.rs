@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::cost::pricing::PriceModel;
-use crate::kubelet::ResourceName;
+use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
 
 /// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
@@ -73,7 +73,7 @@ pub struct Args {
         value_name = "PATH",
         help_heading = "Node"
     )]
-    #[arg(default_value = "/var/lib/kubelet/pod-resources/kubelet.sock")]
+    #[arg(default_value = SOCKET)]
     pub kubelet_socket: PathBuf,
 
     /// How old the kubelet's last answer may become before it is not believed any more.
@@ -107,7 +107,7 @@ pub struct Args {
 
     /// Time over which the mean utilization is compared with the threshold.
     #[arg(long = "ledger.idle-window", env = "GPU_COST_LEDGER_IDLE_WINDOW", value_name = "TIME")]
-    #[arg(default_value = "60s", value_parser = duration, help_heading = "Ledger")]
+    #[arg(default_value = "60s", value_parser = idle_window, help_heading = "Ledger")]
     pub idle_window: Duration,
 
     /// The longest time without an observation that is still charged; a longer one is counted and charged to nobody.
@@ -205,7 +205,7 @@ pub enum PriceModelArg {
 
 fn telemetry_path(text: &str) -> Result<String, String> {
     let taken = ["/", "/-/healthy", "/-/ready"].contains(&text);
-    if text.starts_with('/') && !taken && !text.contains(['?', '#', ' ']) {
+    if text.starts_with('/') && !text.starts_with("//") && !taken && !text.contains(['?', '#', ' ']) {
         Ok(text.to_owned())
     } else {
         Err("expected a path such as /metrics that is not taken by the page or the probes".to_owned())
@@ -214,6 +214,12 @@ fn telemetry_path(text: &str) -> Result<String, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time with its unit, such as 30s or 5m".to_owned())
+}
+
+/// Every tick of the window is kept for every holder.
+fn idle_window(text: &str) -> Result<Duration, String> {
+    let window = duration(text)?;
+    if window <= Duration::from_secs(3_600) { Ok(window) } else { Err("expected a time up to 1h".to_owned()) }
 }
 
 fn sample_interval(text: &str) -> Result<Duration, String> {
@@ -318,6 +324,7 @@ mod tests {
         assert_eq!(address("localhost:9").as_deref(), Some("127.0.0.1:9"));
         assert_eq!(address("8080"), None);
         assert!(telemetry_path("/-/ready").is_err() && telemetry_path("metrics").is_err());
+        assert!(telemetry_path("//").is_err() && telemetry_path("/gpu/metrics").is_ok());
         assert!(
             sample_interval("11s").is_err()
                 && sample_interval("0s").is_err()

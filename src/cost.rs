@@ -9,18 +9,23 @@
 //!                + unallocated + stranded + unattributed + unavailable (of what nobody holds)
 //! ```
 //!
-//! exactly, in integers. The modules in reading order: [`money`] (amounts), [`pricing`] (rates), [`gpu_model`] (names),
+//! exactly, in integers. The modules in reading order: [`money`] and [`share`] (amounts, and how they are divided),
+//! [`gpu_model`] and [`pricing`] (names of GPUs, and their rates), [`attribution`] (who has which share), `work` and
+//! `window` (who did what with it, now and over time), [`ledger`] (the accounts), [`meter`] (what fills them),
 //! [`report`] (the answer).
 
 #![deny(clippy::float_arithmetic)]
 
-pub mod attribution;
+pub mod money;
+pub mod share;
+
 pub mod gpu_model;
+pub mod pricing;
+
+pub mod attribution;
+mod window;
+mod work;
+
 pub mod ledger;
 pub mod meter;
-pub mod money;
-pub mod pricing;
 pub mod report;
-pub mod share;
-pub mod window;
-pub mod work;

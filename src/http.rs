@@ -32,7 +32,7 @@ use crate::status::Published;
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The path of the metrics, such as `/metrics`.
+    /// The path of the metrics, such as `/metrics`; neither the page's nor a probe's.
     pub telemetry_path: Arc<str>,
     /// What clients may take.
     pub limits: Limits,

@@ -176,9 +176,6 @@ impl Poller {
 
 impl Latest {
     fn succeeded(&mut self, allocations: Allocations, asked_at: Uptime) {
-        if !self.up {
-            tracing::info!(containers = allocations.containers.len(), "the kubelet answers");
-        }
         self.allocations = Some(Arc::new(allocations));
         self.up = true;
         self.last_success = Some(clock::wall());
@@ -187,13 +184,9 @@ impl Latest {
     }
 
     fn failed(&mut self, error: &Error) {
-        let message = error.message();
-        if self.message.as_deref() != Some(message.as_str()) {
-            tracing::warn!("{message}");
-        }
         self.up = false;
         self.errors = self.errors.saturating_add(1);
-        self.message = Some(message.into());
+        self.message = Some(error.message().into());
     }
 }
 

@@ -7,7 +7,7 @@
 //!   trace ────┘                  trace
 //! ```
 //!
-//! The modules in reading order, by layer. Arrows go down the list only; `tests/it/tidy.rs` keeps them.
+//! The modules in reading order, by layer. Each uses only those above it; `tests/it/tidy.rs` keeps them so.
 
 // What every layer shares: all that one tick saw.
 pub mod observation;

@@ -36,7 +36,10 @@ fn main() -> ExitCode {
 
 fn serve(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(app::run(args))
+    let ended = runtime.block_on(app::run(args));
+    // A thread that writes to a disk which hangs is not waited for either.
+    runtime.shutdown_background();
+    ended
 }
 
 fn explain(error: &clap::Error) -> ExitCode {
@@ -52,7 +55,9 @@ fn log(args: &Args) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(args.log_level.clone())
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // It would tell a log that cannot be written of that by a panic.
+        .log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

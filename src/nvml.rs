@@ -51,6 +51,7 @@ mod session;
 
 mod gpu;
 
+mod framebuffer;
 mod gpm;
 mod mig;
 mod samples;

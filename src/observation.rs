@@ -436,6 +436,36 @@ impl Ppm {
     }
 }
 
+// === impl Gpu ===
+
+impl Gpu {
+    /// The same GPU without anything that was measured, so that an old number never passes for a new one.
+    ///
+    /// Its partition stays: those who hold a part of a lost GPU still hold it.
+    #[must_use]
+    pub fn unmeasured(&self, health: Health) -> Self {
+        let mut gpu = Self {
+            health,
+            memory: None,
+            power_milliwatts: None,
+            power_limit_milliwatts: None,
+            energy_millijoules: None,
+            activity: Activity::default(),
+            utilization_source: UtilizationSource::None,
+            processes: None,
+            xids: Vec::new(),
+            ..self.clone()
+        };
+        if let Mig::Enabled(partition) = &mut gpu.mig {
+            for device in &mut partition.devices {
+                device.memory = None;
+                device.activity = Activity::default();
+            }
+        }
+        gpu
+    }
+}
+
 // === impl Fault ===
 
 impl Fault {

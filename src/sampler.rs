@@ -8,22 +8,26 @@
 //! tick.
 
 mod feed;
+mod news;
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::cost::meter::Meter;
 use crate::cost::report::Report;
 use crate::observation::Observation;
-use crate::status::{Published, SourceStatus, Status};
+use crate::status::{Published, Status};
 use crate::trace::{self, Recorder, Replay};
 
 pub use self::feed::{Feed, Holding, NodeFeed};
+
+use self::news::News;
 
 /// Meters what is seen and publishes what the ledger says.
 #[derive(Debug)]
@@ -48,23 +52,29 @@ impl Sampler {
 
     /// Observes the feed for ever, once in `every` interval.
     pub async fn run(mut self, mut feed: Feed, mut recorder: Option<Recorder>, every: Duration) {
+        let mut news = News::default();
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let due = ticks.tick().await;
             let (seen, sources) = feed.observe(every).await;
-            record(&mut recorder, &seen);
+            let seen = Arc::new(seen);
+            recorder = record(recorder, &seen).await;
             self.take_in(&seen);
-            self.take_stock(sources);
+            news.tell(&sources, seen.at);
+            self.status.sources = sources;
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
     }
 
     /// Meters a whole trace as fast as it can be read, and publishes what the ledger says at its end.
-    pub fn replay(mut self, trace: Replay) -> Result<(), trace::Error> {
-        for seen in trace {
+    pub fn replay(mut self, mut trace: Replay) -> Result<(), trace::Error> {
+        for seen in trace.by_ref() {
             self.take_in(&seen?);
+        }
+        if let Some(line) = trace.cut_off_line() {
+            warn!(line, "the trace ends in the middle of a line, which is left out");
         }
         info!(observations = self.status.ticks, "replayed the trace");
         self.publish();
@@ -80,39 +90,21 @@ impl Sampler {
         }
     }
 
-    /// Keeps how the sources are doing, and logs what changed.
-    fn take_stock(&mut self, sources: Vec<SourceStatus>) {
-        for now in sources {
-            let before = self.status.sources.iter_mut().find(|before| before.source == now.source);
-            if before.as_ref().is_none_or(|before| before.message != now.message || before.up != now.up) {
-                log(&now);
-            }
-            match before {
-                Some(before) => *before = now,
-                None => self.status.sources.push(now),
-            }
-        }
-    }
-
     fn publish(&self) {
         let published = Published { report: self.report.clone(), status: Arc::new(self.status.clone()) };
         self.published.send_replace(published);
     }
 }
 
-/// Records an observation; a disk that is full ends the recording, not the program.
-fn record(recorder: &mut Option<Recorder>, seen: &Observation) {
-    if let Some(Err(error)) = recorder.as_mut().map(|recorder| recorder.record(seen)) {
-        warn!(error = &error as &dyn Error, "stopped recording");
-        *recorder = None;
+/// Records an observation, if there is a recorder, and gives the recorder back. A disk that is slow delays the tick but no
+/// scrape; one that is full ends the recording, not the program.
+async fn record(recorder: Option<Recorder>, seen: &Arc<Observation>) -> Option<Recorder> {
+    let mut recorder = recorder?;
+    let seen = Arc::clone(seen);
+    match spawn_blocking(move || recorder.record(&seen).map(|()| recorder)).await {
+        Ok(Ok(recorder)) => return Some(recorder),
+        Ok(Err(error)) => warn!(error = &error as &dyn Error, "stopped recording"),
+        Err(error) => warn!(error = &error as &dyn Error, "stopped recording"),
     }
-}
-
-fn log(status: &SourceStatus) {
-    let source = status.source.as_str();
-    match &status.message {
-        Some(message) => warn!(source, "{message}"),
-        None if status.up => info!(source, "answers"),
-        None => {}
-    }
+    None
 }

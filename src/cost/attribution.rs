@@ -261,8 +261,10 @@ impl Divider<'_> {
     fn free_slices(&self, partition: &Partition) -> Share {
         let instances: BTreeMap<u32, &MigDevice> =
             partition.devices.iter().map(|device| (device.gpu_instance, device)).collect();
-        let used =
-            |slices: fn(&MigDevice) -> u32| instances.values().map(|device| slices(device)).sum::<u32>();
+        // What a driver says in a bad moment may be any number.
+        let used = |slices: fn(&MigDevice) -> u32| {
+            instances.values().fold(0u32, |sum, device| sum.saturating_add(slices(device)))
+        };
         let compute = partition.compute_slices.saturating_sub(used(|device| device.gpu_instance_slices));
         let memory = partition.memory_slices.saturating_sub(used(|device| device.memory_slices));
         let slices = u64::from(compute.min(memory));

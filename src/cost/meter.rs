@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{Activity, Fault, Gpu, Health, Mig, Observation, Pod, PodKey, Ppm, Span, UnixTime};
+use crate::observation::{Fault, Gpu, Health, Observation, Pod, PodKey, Ppm, Span, UnixTime};
 
 use super::attribution::{self, DeviceKey, Rules};
 use super::gpu_model;
@@ -162,12 +162,13 @@ impl Meter {
 
 /// Every GPU of this boot as it is now, sorted by UUID: those that the driver shows, and those it no longer does.
 fn known_gpus(seen: &Observation, before: Option<&Open>) -> Vec<Arc<Gpu>> {
+    let shown = seen.gpus.iter().flatten();
+    let mut gpus: BTreeMap<Arc<str>, Arc<Gpu>> =
+        shown.map(|gpu| (Arc::clone(&gpu.uuid), Arc::new(gpu.clone()))).collect();
     let known = before.filter(|open| open.boot == seen.boot).into_iter().flat_map(|open| &open.gpus);
-    let mut gpus: BTreeMap<Arc<str>, Arc<Gpu>> = known
-        .map(|known| (Arc::clone(&known.gpu.uuid), Arc::new(unread(&known.gpu, seen.gpus.is_some()))))
-        .collect();
-    for gpu in seen.gpus.iter().flatten() {
-        gpus.insert(Arc::clone(&gpu.uuid), Arc::new(gpu.clone()));
+    for OpenGpu { gpu, .. } in known {
+        let unread = || Arc::new(unread(gpu, seen.gpus.is_some()));
+        gpus.entry(Arc::clone(&gpu.uuid)).or_insert_with(unread);
     }
     gpus.into_values().collect()
 }
@@ -175,21 +176,7 @@ fn known_gpus(seen: &Observation, before: Option<&Open>) -> Vec<Arc<Gpu>> {
 /// A GPU of which nothing was read in this tick. A driver that answers and does not list it has lost it; one that does
 /// not answer says nothing about it.
 fn unread(gpu: &Gpu, driver_answers: bool) -> Gpu {
-    let mut gpu = Gpu {
-        health: if driver_answers { Health::Unavailable(Fault::Missing) } else { gpu.health },
-        memory: None,
-        power_milliwatts: None,
-        energy_millijoules: None,
-        activity: Activity::default(),
-        processes: None,
-        xids: Vec::new(),
-        ..gpu.clone()
-    };
-    if let Mig::Enabled(partition) = &mut gpu.mig {
-        for device in &mut partition.devices {
-            device.memory = None;
-            device.activity = Activity::default();
-        }
-    }
-    gpu
+    let health = if driver_answers { Health::Unavailable(Fault::Missing) } else { gpu.health };
+    // How it is measured stays, or else one late answer would be another line of the GPU's description.
+    Gpu { utilization_source: gpu.utilization_source, ..gpu.unmeasured(health) }
 }

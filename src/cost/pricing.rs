@@ -158,12 +158,6 @@ impl Prices {
 // === impl Date ===
 
 impl Date {
-    /// The day `days` days after 1970-01-01.
-    #[must_use]
-    pub const fn from_days_since_epoch(days: u32) -> Self {
-        Self { days_since_epoch: days }
-    }
-
     /// The day, or `None` when the calendar has no such day or it is before 1970.
     #[must_use]
     pub fn from_calendar(year: u32, month: u32, day: u32) -> Option<Self> {

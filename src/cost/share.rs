@@ -92,12 +92,6 @@ impl Share {
         }
     }
 
-    /// What is missing to the whole.
-    #[must_use]
-    pub const fn rest(self) -> Self {
-        Self::new(self.denominator - self.numerator, self.denominator)
-    }
-
     /// Both together; more than the whole counts as the whole.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -241,7 +235,6 @@ mod tests {
         assert_eq!(Share::new(4, 7).mean(Share::new(4, 8)), Share::new(15, 28));
         assert_eq!(Share::new(5, 4), Share::WHOLE);
         assert_eq!(Share::new(5, 0), Share::NONE);
-        assert_eq!(Share::new(3, 7).rest(), Share::new(4, 7));
         assert_eq!(Share::new(3, 7).min(Share::new(2, 7)), Share::new(2, 7));
     }
 
@@ -281,7 +274,7 @@ mod tests {
 
         #[test]
         fn shares_never_leave_their_range(a in share(), b in share()) {
-            for share in [a.of(b), a.plus(b), a.minus(b), a.min(b), a.mean(b), a.rest()] {
+            for share in [a.of(b), a.plus(b), a.minus(b), a.min(b), a.mean(b)] {
                 prop_assert!(share.numerator() <= share.denominator() && share.denominator() > 0);
             }
         }

@@ -9,7 +9,7 @@ use crate::observation::{Ppm, Span};
 
 /// A holder's work over the last intervals, at most a window's length of them.
 #[derive(Clone, Debug, Default)]
-pub struct Window {
+pub(super) struct Window {
     /// Length in nanoseconds and work of each interval, oldest first; no work where it was not measured.
     intervals: VecDeque<(u64, Option<Ppm>)>,
     /// Nanoseconds of all intervals.
@@ -22,7 +22,7 @@ pub struct Window {
 
 impl Window {
     /// Takes in one more interval and forgets what is older than `window`; always keeps the newest interval.
-    pub fn push(&mut self, elapsed: Span, work: Option<Ppm>, window: Span) {
+    pub(super) fn push(&mut self, elapsed: Span, work: Option<Ppm>, window: Span) {
         self.add(elapsed.as_nanos(), work);
         let limit = u128::from(window.as_nanos().max(elapsed.as_nanos()));
         while self.length > limit {
@@ -38,8 +38,7 @@ impl Window {
     }
 
     /// The mean work over the measured part of the window; `None` if none of it was measured.
-    #[must_use]
-    pub fn mean(&self) -> Option<Ppm> {
+    pub(super) fn mean(&self) -> Option<Ppm> {
         let mean = self.work.checked_div(self.measured)?;
         Some(Ppm::new(u32::try_from(mean).unwrap_or(u32::MAX)))
     }

@@ -9,14 +9,14 @@ use super::report::Attribution;
 ///
 /// More than the whole means that it used what others have: burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Work {
+pub(super) struct Work {
     numerator: u64,
     denominator: u64,
 }
 
 /// Reads who did what on a GPU from the observation that closes an interval.
 #[derive(Clone, Copy, Debug)]
-pub struct Worked<'a> {
+pub(super) struct Worked<'a> {
     gpu: &'a Gpu,
     claims: &'a GpuClaims,
 }
@@ -34,20 +34,17 @@ impl Work {
     }
 
     /// The part of its own share that did work, at most all of it.
-    #[must_use]
-    pub fn within(self) -> (u128, u128) {
+    pub(super) fn within(self) -> (u128, u128) {
         (self.numerator.min(self.denominator).into(), self.denominator.into())
     }
 
     /// The work beyond its share, as a fraction of the share.
-    #[must_use]
-    pub fn beyond(self) -> (u128, u128) {
+    pub(super) fn beyond(self) -> (u128, u128) {
         (self.numerator.saturating_sub(self.denominator).into(), self.denominator.into())
     }
 
     /// The part of its own share that did work, in millionths.
-    #[must_use]
-    pub fn ppm(self) -> Ppm {
+    pub(super) fn ppm(self) -> Ppm {
         let (numerator, denominator) = self.within();
         let ppm = (numerator * u128::from(Ppm::ALL.get())).checked_div(denominator).unwrap_or(0);
         Ppm::new(u32::try_from(ppm).unwrap_or(u32::MAX))
@@ -58,28 +55,24 @@ impl Work {
 
 impl<'a> Worked<'a> {
     /// What was done on `gpu` while it was divided as `claims` say.
-    #[must_use]
-    pub fn new(gpu: &'a Gpu, claims: &'a GpuClaims) -> Self {
+    pub(super) fn new(gpu: &'a Gpu, claims: &'a GpuClaims) -> Self {
         Self { gpu, claims }
     }
 
     /// What `holding` did; `None` if it was not measured.
-    #[must_use]
-    pub fn by(&self, holding: &Holding) -> Option<Work> {
+    pub(super) fn by(&self, holding: &Holding) -> Option<Work> {
         let device = self.activity(holding)?.utilization?;
         let own = if holding.of_slots <= 1 { device } else { self.part(holding, device) };
         Some(Work::new(own, holding))
     }
 
     /// The utilization of the device that a holding is on.
-    #[must_use]
-    pub fn device_utilization(&self, holding: &Holding) -> Option<Ppm> {
+    pub(super) fn device_utilization(&self, holding: &Holding) -> Option<Ppm> {
         self.activity(holding)?.utilization
     }
 
     /// How the work was divided.
-    #[must_use]
-    pub fn attribution(&self) -> Attribution {
+    pub(super) fn attribution(&self) -> Attribution {
         let mut shared = self.claims.holdings().filter(|(holding, _)| holding.of_slots > 1).peekable();
         if shared.peek().is_none() {
             Attribution::Device
@@ -91,8 +84,7 @@ impl<'a> Worked<'a> {
     }
 
     /// Work on the GPU by processes of nobody who holds it; `None` if neither the GPU nor its processes can be read.
-    #[must_use]
-    pub fn foreign(&self) -> Option<Ppm> {
+    pub(super) fn foreign(&self) -> Option<Ppm> {
         let device = self.gpu.activity.utilization?;
         if self.claims.holdings().next().is_none() {
             return Some(device);

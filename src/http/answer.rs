@@ -29,7 +29,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Everything that answers are made of.
 pub(super) struct Site {
-    telemetry_path: String,
+    telemetry_path: Arc<str>,
     published: watch::Receiver<Published>,
     process: Process,
     slots: Arc<Semaphore>,
@@ -53,7 +53,7 @@ pub(super) struct Answer {
 impl Site {
     pub(super) fn new(settings: &Settings, published: watch::Receiver<Published>) -> Self {
         Self {
-            telemetry_path: format!("/{}", settings.telemetry_path.trim_start_matches('/')),
+            telemetry_path: Arc::clone(&settings.telemetry_path),
             published,
             process: Process::current(),
             slots: Arc::new(Semaphore::new(settings.limits.requests)),
@@ -64,7 +64,7 @@ impl Site {
     /// Answers one request.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
         let path = request.uri().path();
-        let is_metrics = path == self.telemetry_path;
+        let is_metrics = *path == *self.telemetry_path;
         if !is_metrics && !["/", "/-/healthy", "/-/ready"].contains(&path) {
             return self.not_found(path);
         }

@@ -26,8 +26,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// How long answers may take to finish once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long accepting rests when the system has no file descriptor left for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long accepting rests when the system has no file descriptor left for another connection; each time is a line of
+/// the log.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `shutdown` is ready, then waits for those that are open, for a time.
 pub(super) async fn serve(

@@ -7,13 +7,11 @@ use nvml_wrapper::enum_wrappers::device::Sampling;
 use nvml_wrapper::enums::device::SampleValue;
 use nvml_wrapper::enums::event::XidError;
 use nvml_wrapper::error::NvmlError;
-use nvml_wrapper::struct_wrappers::device::MemoryInfo;
 use nvml_wrapper::{Device, EventSet, Nvml};
 
 use super::error::{Error, Subject};
-use super::ffi;
+use super::framebuffer;
 use super::gpm::Gpm;
-use super::memory::{unavailable, unmeasured};
 use super::mig::{Described, Parent};
 use super::questions::{Absent, Outcome, Questions};
 use super::samples::{Cursor, Sample};
@@ -91,9 +89,9 @@ impl<'nvml> OpenGpu<'nvml> {
         let silent = (self.silent_ticks >= SILENT_TICKS_MAX).then_some(Fault::NotResponding);
         let fault = outcome.fault.or(silent);
         if fault.is_none() {
-            self.last = unmeasured(&gpu, Health::Healthy);
+            self.last = gpu.unmeasured(Health::Healthy);
         }
-        let gpu = fault.map_or(gpu, |fault| unavailable(&self.last, fault));
+        let gpu = fault.map_or(gpu, |fault| self.last.unmeasured(Health::Unavailable(fault)));
         (Gpu { xids: std::mem::take(&mut self.xids), ..gpu }, outcome)
     }
 
@@ -103,7 +101,7 @@ impl<'nvml> OpenGpu<'nvml> {
 
     fn measure(&mut self, questions: &mut Questions<'_>, now: UnixTime) -> Gpu {
         let (nvml, device) = (self.nvml, &self.device);
-        let memory = memory(questions, nvml, device);
+        let memory = framebuffer::of_gpu(questions, nvml, device);
         let power = questions.ask("nvmlDeviceGetPowerUsage", || device.power_usage());
         let limit = questions.ask("nvmlDeviceGetEnforcedPowerLimit", || device.enforced_power_limit());
         let energy =
@@ -279,21 +277,6 @@ fn identity<'nvml>(
         xids: Vec::new(),
     };
     Some((device, identity))
-}
-
-/// The framebuffer without the driver's own part, whether or not this driver counts that part as used.
-pub(super) fn memory_v2(memory: &MemoryInfo) -> Memory {
-    let used = memory.total.saturating_sub(memory.free).saturating_sub(memory.reserved);
-    Memory { used, total: memory.total }
-}
-
-fn memory(questions: &mut Questions<'_>, nvml: &Nvml, device: &Device<'_>) -> Option<Memory> {
-    const NEWER: &str = "nvmlDeviceGetMemoryInfo_v2";
-    let memory = questions.ask(NEWER, || device.memory_info()).map(|memory| memory_v2(&memory));
-    if questions.has(NEWER) {
-        return memory;
-    }
-    questions.ask("nvmlDeviceGetMemoryInfo", || ffi::memory_v1(nvml, device))
 }
 
 fn percent(value: &SampleValue) -> Option<u64> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{Error, Subject};
 use super::samples::Cursor;
 use super::watch::Call;
-use crate::observation::{Activity, Fault, Gpu, Health, Mig, Partition, UtilizationSource, Xid};
+use crate::observation::{Gpu, Mig, Xid};
 
 /// What is remembered for the life of the process.
 #[derive(Default)]
@@ -103,37 +103,4 @@ impl Hang {
             Subject::Gpu { index, .. } => Some(index),
         }
     }
-}
-
-/// The GPU without anything that was measured, so that an old number never passes for a new one. Its partition stays:
-/// those who hold a part of a lost GPU still hold it.
-pub(super) fn unmeasured(gpu: &Gpu, health: Health) -> Gpu {
-    Gpu {
-        health,
-        mig: unmeasured_mig(&gpu.mig),
-        memory: None,
-        power_milliwatts: None,
-        power_limit_milliwatts: None,
-        energy_millijoules: None,
-        activity: Activity::default(),
-        utilization_source: UtilizationSource::None,
-        processes: None,
-        xids: Vec::new(),
-        ..gpu.clone()
-    }
-}
-
-/// The GPU with nothing but a fault.
-pub(super) fn unavailable(gpu: &Gpu, fault: Fault) -> Gpu {
-    unmeasured(gpu, Health::Unavailable(fault))
-}
-
-fn unmeasured_mig(mig: &Mig) -> Mig {
-    let Mig::Enabled(partition) = mig else { return Mig::Disabled };
-    let mut devices = partition.devices.clone();
-    for device in &mut devices {
-        device.memory = None;
-        device.activity = Activity::default();
-    }
-    Mig::Enabled(Partition { devices, ..partition.clone() })
 }

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use nvml_wrapper::{Device, Nvml};
 
 use super::ffi;
+use super::framebuffer;
 use super::gpm::Gpm;
 use super::questions::Questions;
-use crate::observation::{Activity, Memory, MigDevice, Partition, UnixTime};
+use crate::observation::{Activity, MigDevice, Partition, UnixTime};
 
 const MIB: u64 = 1 << 20;
 
@@ -101,7 +102,7 @@ impl<'nvml> Parent<'_, 'nvml> {
             gpu_instance_slices: slices.of_gpu_instance,
             compute_slices: slices.of_compute_instance,
             memory_slices: slices.memory_slices(self.memory_total, memory_slices_of_gpu),
-            memory: mig_memory(questions, self.nvml, &handle),
+            memory: framebuffer::of_mig_device(questions, self.nvml, &handle),
             activity: Activity::default(),
         })
     }
@@ -198,13 +199,6 @@ fn slices(questions: &mut Questions<'_>, handle: &Device<'_>) -> Option<Slices> 
         of_compute_instance: attributes.compute_instance_slice_count,
         mebibytes: attributes.memory_size_mb,
     })
-}
-
-fn mig_memory(questions: &mut Questions<'_>, nvml: &Nvml, handle: &Device<'_>) -> Option<Memory> {
-    let newer = questions.ask_mig("nvmlDeviceGetMemoryInfo_v2", || handle.memory_info());
-    newer
-        .map(|memory| super::gpu::memory_v2(&memory))
-        .or_else(|| questions.ask_mig("nvmlDeviceGetMemoryInfo", || ffi::memory_v1(nvml, handle)))
 }
 
 /// The profile at the end of a MIG device's name, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.

@@ -11,7 +11,7 @@ use nvml_wrapper::Nvml;
 use super::Reading;
 use super::error::{Error, Subject};
 use super::gpu::{self, OpenGpu};
-use super::memory::{Memory, Remembered, unavailable, unmeasured};
+use super::memory::{Hang, Memory, Remembered};
 use super::questions::Outcome;
 use super::watch::{Request, Watch};
 use crate::observation::{Fault, Gpu, Health, UnixTime};
@@ -214,18 +214,19 @@ impl<'nvml> Session<'nvml> {
             if gpus.iter().any(|gpu| gpu.uuid == *uuid) {
                 continue;
             }
+            let unavailable = |fault| known.gpu.unmeasured(Health::Unavailable(fault));
             gpus.push(match self.closed.get(uuid) {
-                Some(Some(fault)) => unavailable(&known.gpu, *fault),
+                Some(Some(fault)) => unavailable(*fault),
                 // Somebody forbids us to look, which says nothing against the GPU.
-                Some(None) => unmeasured(&known.gpu, Health::Healthy),
-                None if memory.hangs_in(&known.gpu) => unavailable(&known.gpu, Fault::NotResponding),
+                Some(None) => known.gpu.unmeasured(Health::Healthy),
+                None if memory.hangs_in(&known.gpu) => unavailable(Fault::NotResponding),
                 None => {
                     errors.push(Error::Missing { gpu: Arc::clone(uuid) });
-                    unavailable(&known.gpu, Fault::Missing)
+                    unavailable(Fault::Missing)
                 }
             });
         }
-        errors.extend(memory.hangs.iter().map(super::memory::Hang::error));
+        errors.extend(memory.hangs.iter().map(Hang::error));
     }
 
     /// Hands the reading over. What was read counts as read only if somebody got it: otherwise the next mean goes back

@@ -20,6 +20,13 @@ use crate::status::{Source, SourceStatus};
 /// The shortest time that the driver is given for an answer, however short the tick is.
 const PATIENCE_MIN: Duration = Duration::from_millis(500);
 
+/// The longest time that the driver is given, however long the tick is: with it the longest tick, 10 s, is over within the
+/// 15 s that the driver's sample buffers cover, so that a slow answer is no gap in the bill.
+const PATIENCE_MAX: Duration = Duration::from_secs(4);
+
+/// How many errors of one reading are told: a board that fails does so in every call.
+const ERRORS_TOLD: usize = 5;
+
 /// The namespace of the node where it holds its GPUs itself.
 const HOST_NAMESPACE: &str = "_host";
 
@@ -62,7 +69,7 @@ impl Feed {
     /// Says what there is to see now, and how the sources are doing.
     pub async fn observe(&mut self, every: Duration) -> (Observation, Vec<SourceStatus>) {
         match self {
-            Self::Node(node) => node.observe(every.max(PATIENCE_MIN)).await,
+            Self::Node(node) => node.observe(every.clamp(PATIENCE_MIN, PATIENCE_MAX)).await,
             Self::Demo { demo, boot } => {
                 (demo.observe(clock::uptime(), clock::wall(), Arc::clone(boot)), Vec::new())
             }
@@ -117,8 +124,7 @@ impl NodeFeed {
             status.duration = Some(took);
         }
         status.errors += u64::try_from(reading.errors.len()).unwrap_or(u64::MAX);
-        let messages: Vec<String> = reading.errors.iter().map(chain).collect();
-        status.message = (!messages.is_empty()).then(|| messages.join("; ").into());
+        status.message = (!reading.errors.is_empty()).then(|| message(&reading.errors).into());
     }
 
     fn allocations(
@@ -164,6 +170,17 @@ fn devices(gpu: &Gpu) -> Vec<DeviceId> {
     }
 }
 
+/// What failed in one reading, in one line for people.
+fn message(errors: &[nvml::Error]) -> String {
+    let mut told: Vec<String> =
+        errors.iter().take(ERRORS_TOLD).map(|error| format!("failed to {}", chain(error))).collect();
+    let more = errors.len().saturating_sub(ERRORS_TOLD);
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    told.join("; ")
+}
+
 /// An error and what caused it, in one line. Some libraries repeat their cause in their own words.
 fn chain(error: &nvml::Error) -> String {
     let causes = iter::successors(Error::source(error), |cause| (*cause).source()).map(ToString::to_string);
@@ -171,4 +188,18 @@ fn chain(error: &nvml::Error) -> String {
         error.to_string(),
         |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_in_one_line_that_ends() {
+        let missing = |n: usize| nvml::Error::Missing { gpu: format!("GPU-{n}").into() };
+        let told = |n: usize| message(&(1..=n).map(missing).collect::<Vec<_>>());
+        assert_eq!(told(1), "failed to find GPU-1, which the driver listed before");
+        assert!(told(5).ends_with("failed to find GPU-5, which the driver listed before"));
+        assert!(told(80).ends_with("GPU-5, which the driver listed before; and 75 more"));
+    }
 }

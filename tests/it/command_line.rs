@@ -1,6 +1,6 @@
 //! What the binary says on a terminal, and how it exits.
 
-use std::fs;
+use std::fs::{self, File};
 use std::process::Output;
 
 use expect_test::expect_file;
@@ -70,6 +70,15 @@ fn a_price_file_can_be_checked_before_it_is_used() {
     assert_eq!(said.lines().filter(|line| line.starts_with("/pricing.yaml:")).count(), 3, "{said}");
     let missing = run(&["check", "/nonexistent/pricing.yaml"]);
     assert_eq!(missing.status.code(), Some(64));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_no_reason_to_die() {
+    let Ok(full) = File::options().write(true).open("/dev/full") else { return };
+    let mut command = binary();
+    // It logs why it cannot start, and exits for that reason and no other.
+    command.args(["--replay=/nonexistent", "--web.listen-address=127.0.0.1:0"]).stderr(full);
+    assert_eq!(command.status().expect("the binary is built").code(), Some(1));
 }
 
 #[test]

@@ -224,6 +224,17 @@ fn wrong_prices_leave_the_built_in_ones_in_force() {
 }
 
 #[test]
+fn a_price_that_looks_like_a_mistake_is_told() {
+    let node = FakeNode::new(&Node::new([Board::t4(0).busy(10)]));
+    fs::write(node.path("pricing.yaml"), "gpu_pricing:\n  nvidia-t4: { on_demand: 0.5, spot: 0.6 }\n")
+        .unwrap();
+    let daemon = node.start(&[&flag("--pricing.file", &node.path("pricing.yaml"))]).ready();
+    let line = daemon.wait_for_log("pricing.yaml:2:");
+    assert!(line.contains("gpu_pricing.nvidia-t4.spot"), "{line}");
+    assert_eq!(daemon.scrape().value("gpu_cost_exporter_pricing_last_reload_successful", &[]), Some(1.0));
+}
+
+#[test]
 fn the_price_model_can_be_chosen() {
     let node = FakeNode::new(&Node::new([Board::t4(0), Board::h100_80gb(1)]));
     let price = |model: &str, gpu: u32| {

@@ -11,6 +11,7 @@ use crate::cost::ledger::{Charge, PodId};
 use crate::cost::money::{Amount, Cost, GpuTime};
 use crate::cost::report::{Payer, State};
 use crate::cost::share::{Division, scaled};
+use crate::cost::window::Window;
 use crate::cost::work::{Work, Worked};
 
 /// One interval of one GPU.
@@ -104,7 +105,7 @@ impl Meter {
         window.mean().is_some_and(|mean| mean <= threshold)
     }
 
-    fn window(&mut self, gpu: &OpenGpu, holding: &Holding) -> &mut crate::cost::window::Window {
+    fn window(&mut self, gpu: &OpenGpu, holding: &Holding) -> &mut Window {
         let device = (Arc::clone(&gpu.gpu.uuid), holding.mig_device.clone());
         self.windows.entry((holding.pod.clone(), device)).or_default()
     }

@@ -12,8 +12,8 @@ use crate::cost::money::{Cost, Rate};
 use crate::cost::pricing::{PriceTable, Prices};
 use crate::cost::report::{Attribution, DeviceLine, PodLine, Sharing, State, Totals};
 use crate::observation::{
-    Allocation, Allocations, DeviceId, DeviceTarget, Memory, MigDevice, Node, Partition, PodKey, Process,
-    Uptime, UtilizationSource,
+    Activity, Allocation, Allocations, DeviceId, DeviceTarget, Memory, Mig, MigDevice, Node, Partition,
+    PodKey, Process, Uptime, UtilizationSource,
 };
 
 /// A node whose next observation a test shapes.

@@ -382,3 +382,27 @@ fn held_time_is_counted_by_utilization_band() {
     }
     assert_eq!(rig.device(0).bands, [GpuTime::from(Span::from_secs(20)); 3]);
 }
+
+#[test]
+fn absurd_slices_are_no_money_for_nothing() {
+    let mut rig = node(1);
+    let devices = vec![
+        instance("MIG-1", 1, "1g.10gb", (u32::MAX, u32::MAX)),
+        instance("MIG-2", 2, "1g.10gb", (u32::MAX, 1)),
+    ];
+    rig.gpu(0).mig = Mig::Enabled(Partition { compute_slices: 7, memory_slices: 8, devices });
+    rig.hold("job", &[mig("MIG-1")]).observe().run(20, 10);
+    // Each says that it is all of the GPU, so each has half of it, and no slice is free or stranded.
+    check(&rig, 0, &[("unmeasured", 1), ("unallocated", 1)]);
+}
+
+#[test]
+fn what_could_not_be_read_is_absent() {
+    let mut rig = node(1);
+    rig.hold("job", &[whole("GPU-0")]).observe();
+    rig.seen.gpus = None;
+    rig.later(Span::from_secs(10)).observe();
+    let gpu = &rig.device(0).gpu;
+    assert_eq!((gpu.memory, gpu.power_milliwatts, gpu.power_limit_milliwatts), (None, None, None));
+    assert_eq!((gpu.activity, gpu.utilization_source), (Activity::default(), UtilizationSource::NvmlSamples));
+}
