@@ -91,8 +91,10 @@ pub struct DeviceLine {
     pub attribution: Attribution,
     /// What it says of itself, if it cannot be used.
     pub fault: Option<Fault>,
-    /// Who holds which part of it now, sorted; what is missing to a whole is held by nobody.
+    /// Who holds which part of it now, sorted.
     pub holdings: Vec<HoldingLine>,
+    /// What is missing to a whole: capacity that is unallocated, stranded or unattributed, as fractions of the GPU.
+    pub unheld: Vec<(State, (u64, u64))>,
     /// Work of processes of nobody who holds it, since the last tick.
     pub foreign_utilization: Option<Ppm>,
     /// Millijoules since the ledger began, over driver reloads; `None` if it was never measured.

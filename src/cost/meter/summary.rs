@@ -7,10 +7,10 @@ use crate::observation::{Gpu, Health, Mig, Observation};
 
 use super::Meter;
 use super::open::{Open, OpenGpu};
-use crate::cost::attribution::Holding;
+use crate::cost::attribution::{Claim, GpuClaims, Holding};
 use crate::cost::ledger::{DeviceAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
-use crate::cost::report::{DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine};
+use crate::cost::report::{DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine, State};
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
 
@@ -89,6 +89,7 @@ fn device_line(open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
             Health::Unavailable(fault) => Some(fault),
         },
         holdings: open.claims.holdings().map(|(holding, share)| holding_line(holding, share)).collect(),
+        unheld: unheld(&open.claims),
         foreign_utilization: worked.foreign(),
         energy_millijoules: account.energy_millijoules,
         bands: account.bands,
@@ -96,6 +97,16 @@ fn device_line(open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
         unobserved: account.unobserved,
         recovered: account.recovered,
     }
+}
+
+/// What nobody holds, added up by state.
+fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
+    let of = |wanted: State| {
+        let parts = claims.division.parts().filter(|(claim, _)| **claim == Claim::Nobody(wanted));
+        let share = parts.fold(Share::NONE, |sum, (_, share)| sum.plus(share));
+        (!share.is_none()).then(|| (wanted, (share.numerator(), share.denominator())))
+    };
+    State::UNHELD.into_iter().filter_map(of).collect()
 }
 
 fn holding_line(holding: &Holding, share: Share) -> HoldingLine {

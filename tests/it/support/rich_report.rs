@@ -197,6 +197,7 @@ fn devices() -> Vec<DeviceLine> {
                 holding("inference", "chat-7f9c4-x2x8z", None, (1, 4)),
                 holding("inference", "embed-66b7d-l0p9k", None, (1, 4)),
             ],
+            unheld: vec![(State::Unallocated, (1, 2))],
             foreign_utilization: Some(Ppm::from_percent(1)),
             ..device(0, Some(38))
         },
@@ -249,6 +250,7 @@ fn mig_device() -> DeviceLine {
             holding("research", "notebook-ada", Some("MIG-4g.40gb-1"), (4, 7)),
             holding("research", HOSTILE, Some("MIG-1g.10gb-5"), (1, 7)),
         ],
+        unheld: vec![(State::Unallocated, (1, 7)), (State::Stranded, (1, 7))],
         recovered: GpuTime::from_nanos(90_000_000_000),
         unobserved: GpuTime::from_nanos(HOUR),
         ..base
@@ -314,6 +316,7 @@ fn device(index: u32, utilization: Option<u32>) -> DeviceLine {
         attribution: Attribution::Device,
         fault: None,
         holdings: vec![],
+        unheld: vec![],
         foreign_utilization: None,
         energy_millijoules: Some(37_260_000_500),
         bands: [10, 20, 30].map(|minutes| GpuTime::from_nanos(minutes * 60_000_000_000)),
