@@ -9,7 +9,7 @@ mod naming;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{Gpu, Mig, MigDevice, Observation, Partition, PodKey, Span};
+use crate::observation::{Gpu, Health, Mig, MigDevice, Observation, Partition, PodKey, Span};
 
 use super::report::{Sharing, State};
 use super::share::{Division, Share};
@@ -107,7 +107,7 @@ pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &
         .iter()
         .map(|gpu| Divider { rules, memory, naming: &naming, conflicts: &mut conflicts }.divide(gpu, fresh))
         .collect();
-    hide_unreadable(&mut claims, naming.unreadable());
+    hide_unreadable(gpus, &mut claims, naming.unreadable());
     Attributed { gpus: claims, unmapped: naming.unmapped(), conflicts }
 }
 
@@ -116,13 +116,18 @@ fn unattributed(gpu: &Gpu) -> GpuClaims {
     GpuClaims { division: Division::whole(Claim::Nobody(State::Unattributed)), sharing }
 }
 
-/// Takes as many free GPUs as there are unreadable ids out of `unallocated`: somebody holds them, and we cannot say
-/// who. Which of the free ones they are is not known; their number is, and so is the node's sum.
-fn hide_unreadable(claims: &mut [GpuClaims], ids: usize) {
-    let free = Division::whole(Claim::Nobody(State::Unallocated));
-    let is_free = |gpu: &&mut GpuClaims| gpu.sharing != Sharing::Mig && gpu.division == free;
-    for gpu in claims.iter_mut().filter(is_free).take(ids) {
-        gpu.division = Division::whole(Claim::Nobody(State::Unattributed));
+/// Takes as many free capacities as there are unreadable ids out of `unallocated`: somebody holds them, and we cannot
+/// say who. Which they are is not known; how many they are is, so the node's sum is right. GPUs that nobody holds come
+/// first, as most ids stand for whole GPUs; a GPU that is broken hides nobody, as it is `unavailable` whoever has it.
+fn hide_unreadable(gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], ids: usize) {
+    let free = Claim::Nobody(State::Unallocated);
+    let mut healthy: Vec<&mut GpuClaims> = (gpus.iter().zip(claims))
+        .filter_map(|(gpu, claims)| (gpu.health == Health::Healthy).then_some(claims))
+        .collect();
+    healthy.sort_by_key(|gpu| gpu.sharing == Sharing::Mig || gpu.holdings().next().is_some());
+    let claims = healthy.into_iter().flat_map(|gpu| gpu.division.claimants_mut());
+    for claim in claims.filter(|claim| **claim == free).take(ids) {
+        *claim = Claim::Nobody(State::Unattributed);
     }
 }
 
@@ -186,26 +191,33 @@ impl GpuClaims {
     /// did so at one end only may have or not, and that part is nobody's that we can name.
     #[must_use]
     pub fn over_gap(&self, after: &Self) -> Division<Claim> {
-        let stays =
-            |holding: &Holding, others: &Self| others.holdings().any(|(h, _)| h.is_same_place(holding));
-        let came = after.holdings().filter(|(holding, _)| !stays(holding, self));
-        let mut came = came.fold(Share::NONE, |sum, (_, share)| sum.plus(share));
+        let mut came = after
+            .holdings()
+            .fold(Share::NONE, |sum, (holding, share)| sum.plus(share.minus(self.share_of(holding))));
         let mut claims = Vec::new();
         for (claim, share) in self.division.parts() {
-            match claim {
-                Claim::Holder(holding) if !stays(holding, after) => {
-                    claims.push((Claim::Nobody(State::Unattributed), share));
+            let (kept, unknown) = match claim {
+                Claim::Holder(holding) => {
+                    let kept = share.min(after.share_of(holding));
+                    (kept, share.minus(kept))
                 }
                 Claim::Nobody(State::Unallocated) => {
                     let taken = came.min(share);
                     came = came.minus(taken);
-                    claims.push((Claim::Nobody(State::Unattributed), taken));
-                    claims.push((claim.clone(), share.minus(taken)));
+                    (share.minus(taken), taken)
                 }
-                _ => claims.push((claim.clone(), share)),
-            }
+                Claim::Nobody(_) => (share, Share::NONE),
+            };
+            claims.push((claim.clone(), kept));
+            claims.push((Claim::Nobody(State::Unattributed), unknown));
         }
         Division::new(claims, Claim::Nobody(State::Unattributed))
+    }
+
+    /// What the same pod has of the same device here.
+    fn share_of(&self, holding: &Holding) -> Share {
+        let same = self.holdings().filter(|(other, _)| other.is_same_place(holding));
+        same.fold(Share::NONE, |sum, (_, share)| sum.plus(share))
     }
 
     /// Those who hold a part, with their shares.
@@ -225,7 +237,7 @@ impl Divider<'_> {
         let nobody = if fresh { State::Unallocated } else { State::Unattributed };
         match &gpu.mig {
             // A plugin that ignores MIG hands out the whole GPU whatever it is cut into.
-            Mig::Enabled(partition) if self.naming.pods(&whole).is_none() => GpuClaims {
+            Mig::Enabled(partition) if !self.is_held_whole(&whole, partition) => GpuClaims {
                 division: self.divide_partition(&whole.0, partition, nobody),
                 sharing: Sharing::Mig,
             },
@@ -235,6 +247,21 @@ impl Divider<'_> {
                 GpuClaims { division: Division::new(claims, Claim::Nobody(nobody)), sharing }
             }
         }
+    }
+
+    /// Whether a partitioned GPU is held as a whole. When pods name both it and its MIG devices, the plugin was switched,
+    /// and the newest pod's form is the present one.
+    fn is_held_whole(&mut self, whole: &DeviceKey, partition: &Partition) -> bool {
+        let Some(of_whole) = self.naming.pods(whole) else { return false };
+        let key = |device: &MigDevice| (Arc::clone(&whole.0), Some(Arc::clone(&device.uuid)));
+        let of_parts = partition.devices.iter().filter_map(|device| self.naming.pods(&key(device)));
+        let of_parts: BTreeSet<&PodKey> = of_parts.flat_map(BTreeMap::keys).collect();
+        if of_parts.is_empty() {
+            return true;
+        }
+        let all: BTreeSet<&PodKey> = of_parts.into_iter().chain(of_whole.keys()).collect();
+        self.conflicts.insert((whole.clone(), all.iter().copied().cloned().collect()));
+        self.memory.newest(all.into_iter()).is_some_and(|pod| of_whole.contains_key(pod))
     }
 
     /// The holders of the MIG devices; what they leave is free while the scheduler could still give it away.

@@ -19,6 +19,10 @@ pub struct Ledger {
     pub(super) devices: BTreeMap<Arc<str>, DeviceAccount>,
     pub(super) pods: BTreeMap<PodId, PodAccount>,
     pub(super) payers: BTreeMap<Payer, Totals>,
+    /// What was ever charged to pods, added up independently of their accounts.
+    held: Cost,
+    /// What was charged to pods whose accounts are closed.
+    closed: Cost,
 }
 
 /// Identity of a pod's account.
@@ -105,6 +109,7 @@ impl Ledger {
         self.device(gpu).totals.post(state, amount);
         self.payer(payer).post(state, amount);
         if let Some(pod) = pod {
+            self.held += amount.cost.unwrap_or_default();
             self.pod(pod).totals.post(state, amount);
         }
     }
@@ -128,7 +133,11 @@ impl Ledger {
     pub fn expire(&mut self, now: Uptime, retention: Span, holds: impl Fn(&PodId) -> bool) {
         self.pods.retain(|pod, account| {
             account.ended = if holds(pod) { None } else { Some(account.ended.unwrap_or(now)) };
-            account.ended.is_none_or(|ended| now.since(ended) <= retention)
+            let stays = account.ended.is_none_or(|ended| now.since(ended) <= retention);
+            if !stays {
+                self.closed += account.totals.total_cost();
+            }
+            stays
         });
     }
 
@@ -144,7 +153,8 @@ impl Ledger {
         let paid: Cost = self.payers.values().map(Totals::total_cost).sum();
         let by_device: Cost =
             self.devices.values().map(|device| device.bill.abs_diff(device.totals.total_cost())).sum();
-        by_device + billed.abs_diff(paid)
+        let by_pod: Cost = self.pods.values().map(|pod| pod.totals.total_cost()).sum();
+        by_device + billed.abs_diff(paid) + self.held.abs_diff(by_pod + self.closed)
     }
 }
 

@@ -131,7 +131,12 @@ impl Meter {
         for gpu in &open.gpus {
             let Some(now) = next.gpus.iter().find(|now| now.gpu.uuid == gpu.gpu.uuid) else { continue };
             if elapsed > self.policy.max_gap {
-                self.ledger.device(&gpu.gpu.uuid).unobserved += elapsed.into();
+                let account = self.ledger.device(&gpu.gpu.uuid);
+                account.unobserved += elapsed.into();
+                // The GPU's energy is known, whose it was is not.
+                if let Some(reading) = now.gpu.energy_millijoules {
+                    account.read_energy(reading);
+                }
             } else if elapsed > self.policy.longest_interval {
                 self.ledger.device(&gpu.gpu.uuid).recovered += elapsed.into();
                 self.charge_gap(gpu, now, elapsed);

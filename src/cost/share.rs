@@ -185,6 +185,11 @@ impl<T> Division<T> {
         self.parts.iter().map(|(claimant, _)| claimant)
     }
 
+    /// The claimants, to be put in the place of others.
+    pub fn claimants_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.parts.iter_mut().map(|(claimant, _)| claimant)
+    }
+
     /// The claimants and their parts.
     pub fn parts(&self) -> impl Iterator<Item = (&T, Share)> {
         self.parts.iter().map(|(claimant, part)| (claimant, Share::new(*part, self.whole)))

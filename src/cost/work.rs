@@ -2,8 +2,8 @@
 
 use crate::observation::{Activity, Gpu, Mig, Ppm, Process};
 
-use super::attribution::{GpuClaims, Holding};
-use super::report::Attribution;
+use super::attribution::{Claim, GpuClaims, Holding};
+use super::report::{Attribution, State};
 
 /// What a holder did on its device in an interval, as an exact fraction of what it has of it.
 ///
@@ -83,9 +83,14 @@ impl<'a> Worked<'a> {
         }
     }
 
-    /// Work on the GPU by processes of nobody who holds it; `None` if neither the GPU nor its processes can be read.
+    /// Work on the GPU by processes of nobody who holds it; `None` if the GPU, its processes or its holders
+    /// are not known.
     pub(super) fn foreign(&self) -> Option<Ppm> {
         let device = self.gpu.activity.utilization?;
+        let unknown = |claim: &Claim| *claim == Claim::Nobody(State::Unattributed);
+        if self.claims.division.claimants().any(unknown) {
+            return None;
+        }
         if self.claims.holdings().next().is_none() {
             return Some(device);
         }

@@ -20,7 +20,9 @@ pub(super) type Replicas = BTreeSet<Option<u32>>;
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// How many slots each shared device last had: a plugin that restarts shows nothing for a moment.
-    slots: BTreeMap<DeviceKey, u32>,
+    advertised: BTreeMap<DeviceKey, u32>,
+    /// How many it has at least, by the highest that was ever held, where no plugin says.
+    named: BTreeMap<DeviceKey, u32>,
     /// When each holder was first seen, which tells the newer of two.
     first_seen: BTreeMap<PodKey, Uptime>,
 }
@@ -38,31 +40,40 @@ pub(super) struct Naming {
 impl Memory {
     /// Takes in how many slots each device has and when each holder came.
     pub(super) fn remember(&mut self, seen: &Observation, gpus: &[Arc<Gpu>], naming: &Naming) {
-        self.remember_advertised(seen.allocations.iter().flat_map(|a| a.advertised.iter().flatten()), gpus);
+        self.advertised.retain(|key, _| exists(key, gpus));
+        self.named.retain(|key, _| exists(key, gpus));
         let label = replicas_label(seen);
-        for (key, pods) in &naming.devices {
-            // A plugin that never said how many slots there are: the label says, or else the highest that is held.
-            if let Some(highest) = pods.values().flatten().flatten().max() {
-                let named = highest.saturating_add(1);
-                self.slots.entry(key.clone()).or_insert_with(|| label.unwrap_or(named).max(named));
+        for key in naming.devices.keys() {
+            if let Some(highest) = naming.highest_replica(key) {
+                let told = label.unwrap_or(0).max(highest.saturating_add(1));
+                let named = self.named.entry(key.clone()).or_insert(told);
+                *named = told.max(*named);
             }
         }
+        let advertised = seen.allocations.iter().flat_map(|a| a.advertised.iter().flatten());
+        self.remember_advertised(advertised, gpus, naming);
         self.remember_holders(seen.at, naming);
     }
 
-    fn remember_advertised<'a>(&mut self, ids: impl Iterator<Item = &'a DeviceId>, gpus: &[Arc<Gpu>]) {
+    fn remember_advertised<'a>(
+        &mut self,
+        ids: impl Iterator<Item = &'a DeviceId>,
+        gpus: &[Arc<Gpu>],
+        naming: &Naming,
+    ) {
         let mut advertised: BTreeMap<DeviceKey, Replicas> = BTreeMap::new();
         for id in ids {
             if let Some(key) = find(&id.target, gpus) {
                 advertised.entry(key).or_default().insert(id.replica);
             }
         }
-        self.slots.retain(|key, _| exists(key, gpus));
         for (key, replicas) in advertised {
-            if replicas.contains(&None) {
-                self.slots.remove(&key);
-            } else {
-                self.slots.insert(key, u32::try_from(replicas.len()).unwrap_or(u32::MAX));
+            if !replicas.contains(&None) {
+                self.advertised.insert(key, u32::try_from(replicas.len()).unwrap_or(u32::MAX));
+            } else if naming.highest_replica(&key).is_none() {
+                // Whoever still has a slot from before the plugin was switched keeps paying for that slot.
+                self.advertised.remove(&key);
+                self.named.remove(&key);
             }
         }
     }
@@ -79,7 +90,7 @@ impl Memory {
 
     /// How many slots a device has; `None` if it is not shared as far as anybody said.
     pub(super) fn slots(&self, key: &DeviceKey) -> Option<u32> {
-        self.slots.get(key).copied()
+        self.advertised.get(key).or_else(|| self.named.get(key)).copied()
     }
 
     /// The pod among `pods` that was first seen last; of several, the last by name.
@@ -123,6 +134,11 @@ impl Naming {
             }
         }
         naming
+    }
+
+    /// The highest replica of a device that a pod names; `None` if none names a replica.
+    fn highest_replica(&self, key: &DeviceKey) -> Option<u32> {
+        self.devices.get(key)?.values().flatten().flatten().max().copied()
     }
 
     /// Ids that no rule reads.

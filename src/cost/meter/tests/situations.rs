@@ -406,3 +406,224 @@ fn what_could_not_be_read_is_absent() {
     assert_eq!((gpu.memory, gpu.power_milliwatts, gpu.power_limit_milliwatts), (None, None, None));
     assert_eq!((gpu.activity, gpu.utilization_source), (Activity::default(), UtilizationSource::NvmlSamples));
 }
+
+fn h100s(gpus: usize) -> Rig {
+    let gpus = (0..gpus).map(|n| gpu(&format!("GPU-{n}"), "NVIDIA H100 80GB HBM3")).collect();
+    Rig::new(prices(&[("nvidia-h100-80gb", 800)]), gpus)
+}
+
+#[test]
+fn slots_told_by_ids_do_not_depend_on_history() {
+    let run = |history: bool| {
+        let mut rig = h100s(1);
+        if history {
+            rig.hold("early", &[replica("GPU-0", 0)]).observe().run(3_600, 60).free("early");
+        }
+        rig.hold("late", &[replica("GPU-0", 3)]).observe().run(3_600, 60);
+        cents(&rig.pod("late").totals)
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn a_whole_gpu_named_beside_its_mig_device_is_a_conflict() {
+    let mut rig = h100s(1);
+    let devices = vec![instance("MIG-a", 1, "3g.40gb", (3, 4))];
+    rig.gpu(0).mig = Mig::Enabled(Partition { compute_slices: 7, memory_slices: 8, devices });
+    rig.hold("leftover", &[whole("GPU-0")]).observe().run(60, 60);
+    rig.hold("newer", &[mig("MIG-a")]).observe().run(3_600, 60);
+    assert!(rig.report().allocation_conflicts > 0, "not even counted");
+    assert!(rig.report().pods.iter().any(|pod| &*pod.pod == "newer"), "no line for the newest pod");
+}
+
+#[test]
+fn an_unreadable_id_on_a_partitioned_node_is_unattributed() {
+    let mut rig = h100s(1);
+    let devices = vec![instance("MIG-a", 1, "3g.40gb", (3, 4))];
+    rig.gpu(0).mig = Mig::Enabled(Partition { compute_slices: 7, memory_slices: 8, devices });
+    rig.hold("who", &[DeviceId { target: DeviceTarget::Unreadable("MIG-?".into()), replica: None }]);
+    rig.observe().run(3_600, 60);
+    assert!(
+        cents(&rig.device(0).totals).iter().any(|(s, _)| *s == "unattributed"),
+        "{:?}",
+        cents(&rig.device(0).totals)
+    );
+}
+
+#[test]
+fn energy_of_an_unobserved_hour_is_nobodys() {
+    let mut rig = h100s(1);
+    rig.gpu(0).energy_millijoules = Some(0);
+    rig.hold("before", &[whole("GPU-0")]).observe().run(60, 60);
+    rig.free("before").hold("after", &[whole("GPU-0")]);
+    rig.gpu(0).energy_millijoules = Some(1_000_000);
+    rig.later(Span::from_secs(3_600)).observe();
+    rig.run(60, 60);
+    assert_eq!(rig.pod("after").energy_millijoules.unwrap_or(0), 0);
+}
+
+#[test]
+fn work_on_a_gpu_whose_holder_is_not_known_is_not_foreign() {
+    let mut rig = h100s(1);
+    rig.gpu(0).activity = busy(90);
+    rig.observe_stale().later(Span::from_secs(1)).observe_stale();
+    assert_eq!(rig.device(0).foreign_utilization, None);
+}
+
+#[test]
+fn an_unreadable_id_does_not_hide_on_a_broken_gpu() {
+    let mut rig = h100s(2);
+    rig.gpu(0).health = Health::Unavailable(Fault::Lost);
+    rig.hold("who", &[DeviceId { target: DeviceTarget::Unreadable("x".into()), replica: None }]);
+    rig.observe().run(3_600, 60);
+    assert_eq!(cents(&rig.device(1).totals), [("unattributed", 800)]);
+}
+
+#[test]
+fn a_pod_that_took_a_slot_during_a_gap() {
+    let mut rig = h100s(1);
+    rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
+    rig.hold("a", &[replica("GPU-0", 0)]).observe();
+    rig.free("a").hold("a", &[replica("GPU-0", 0), replica("GPU-0", 1)]);
+    rig.later(Span::from_secs(180)).observe();
+    // one slot certain, one slot at one end only
+    assert_eq!(cents(&rig.device(0).totals), [("unmeasured", 10), ("unallocated", 20), ("unattributed", 10)]);
+}
+
+#[test]
+fn money_that_a_pods_line_lost_is_an_imbalance() {
+    let mut rig = h100s(1);
+    rig.hold("a", &[whole("GPU-0")]).observe().run(60, 60);
+    rig.meter.ledger.pods.values_mut().for_each(|pod| pod.totals = Totals::default());
+    assert_ne!(rig.meter.ledger.imbalance(), Cost::ZERO);
+}
+
+#[test]
+fn whoever_has_a_slot_keeps_it_when_the_plugin_is_switched_to_whole_gpus() {
+    let mut rig = node(1);
+    rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
+    rig.hold("a", &[replica("GPU-0", 1)]).observe().run(40, 10);
+    rig.advertised = Some(vec![whole("GPU-0")]);
+    rig.run(40, 10);
+    assert_eq!(cents(&rig.pod("a").totals), [("idle", 2)]);
+    // Nobody has a slot any more: the GPU is whole again, and what was known of its slots is forgotten.
+    rig.free("a").observe();
+    rig.advertised = None;
+    rig.hold("b", &[replica("GPU-0", 1)]).observe();
+    assert_eq!(rig.device(0).holdings[0].share, (1, 2));
+}
+
+#[test]
+fn a_mig_device_that_was_made_anew_remembers_no_slots() {
+    let mut rig = node(1);
+    let partition = |uuid| {
+        let devices = vec![instance(uuid, 1, "7g.80gb", (7, 8))];
+        Mig::Enabled(Partition { compute_slices: 7, memory_slices: 8, devices })
+    };
+    let slot = |uuid: &str, n| DeviceId { replica: Some(n), ..mig(uuid) };
+    rig.gpu(0).mig = partition("MIG-a");
+    rig.hold("a", &[slot("MIG-a", 3)]).observe();
+    assert_eq!(rig.device(0).holdings[0].share, (1, 4));
+    rig.gpu(0).mig = partition("MIG-b");
+    rig.free("a").observe();
+    rig.gpu(0).mig = partition("MIG-a");
+    rig.hold("a", &[slot("MIG-a", 0)]).observe();
+    assert_eq!(rig.device(0).holdings[0].share, (1, 1));
+}
+
+#[test]
+fn a_pod_was_last_active_when_it_did_more_than_nothing() {
+    let mut rig = node(1);
+    rig.hold("job", &[whole("GPU-0")]).observe();
+    rig.gpu(0).activity = busy(1);
+    rig.run(10, 10);
+    assert_eq!(rig.pod("job").last_active, None);
+    rig.gpu(0).activity = busy(2);
+    rig.run(10, 10);
+    let then = rig.seen.wall;
+    rig.gpu(0).activity = busy(0);
+    rig.run(10, 10);
+    assert_eq!(rig.pod("job").last_active, Some(then));
+}
+
+#[test]
+fn energy_goes_to_whoever_held_the_gpu_while_it_was_used() {
+    let mut rig = node(1);
+    rig.gpu(0).energy_millijoules = Some(0);
+    rig.hold("first", &[whole("GPU-0")]).observe();
+    rig.gpu(0).energy_millijoules = Some(1_000);
+    rig.free("first").hold("second", &[whole("GPU-0")]).later(Span::from_secs(10)).observe();
+    assert_eq!(rig.pod("first").energy_millijoules, Some(1_000));
+    assert_eq!(rig.pod("second").energy_millijoules, None);
+}
+
+#[test]
+fn an_error_is_counted_once_also_when_the_driver_falls_silent() {
+    let mut rig = node(1);
+    rig.gpu(0).xids = vec![Xid { code: 79, at: UnixTime::from_millis(5) }];
+    rig.observe();
+    rig.seen.gpus = None;
+    rig.run(20, 10);
+    assert_eq!(rig.device(0).xids[0].count, 1);
+}
+
+#[test]
+fn a_pod_with_several_gpus_has_them_all() {
+    let mut rig = node(2);
+    rig.gpu(1).product = "NVIDIA Unheard Of".into();
+    rig.hold("job", &[whole("GPU-0"), whole("GPU-1")]).observe();
+    let pod = rig.pod("job");
+    assert_eq!(
+        (pod.gpus_nanos, pod.unpriced_gpus, pod.rate.nanos_per_hour()),
+        (2_000_000_000, 1, 3_600_000_000)
+    );
+    assert_eq!(
+        pod.devices.iter().map(|device| device.memory_used_bytes).collect::<Vec<_>>(),
+        [Some(1 << 30); 2]
+    );
+    rig.meter.set_prices(prices(&[]));
+    rig.observe();
+    assert_eq!(rig.pod("job").unpriced_gpus, 2);
+}
+
+#[test]
+fn whose_memory_it_is_on_a_shared_gpu_is_not_known() {
+    let mut rig = node(1);
+    rig.hold("a", &[replica("GPU-0", 0)]).hold("b", &[replica("GPU-0", 1)]).observe();
+    assert_eq!(rig.pod("a").devices[0].memory_used_bytes, None);
+}
+
+#[test]
+fn the_longest_gap_that_is_charged_is_charged() {
+    let mut rig = node(1);
+    rig.hold("job", &[whole("GPU-0")]).observe().later(policy().max_gap).observe();
+    check(&rig, 0, &[("unmeasured", 30)]);
+    rig.later(policy().max_gap).later(Span::from_nanos(1)).observe();
+    check(&rig, 0, &[("unmeasured", 30)]);
+}
+
+#[test]
+fn processes_count_on_the_mig_device_they_ran_on() {
+    let mut rig = node(1);
+    let device = |uuid, id| MigDevice { activity: busy(40), ..instance(uuid, id, "3g.40gb", (3, 4)) };
+    let devices = vec![device("MIG-a", 1), device("MIG-b", 2)];
+    rig.gpu(0).mig = Mig::Enabled(Partition { compute_slices: 7, memory_slices: 8, devices });
+    let on = |pod: &str, uuid: &str| Process { mig_device: Some(uuid.into()), ..process(pod, 10) };
+    rig.gpu(0).processes = Some(vec![on("a", "MIG-a"), on("b", "MIG-b")]);
+    let slot = |uuid: &str, n| DeviceId { replica: Some(n), ..mig(uuid) };
+    rig.hold("a", &[slot("MIG-a", 0)]).hold("b", &[slot("MIG-a", 1), slot("MIG-b", 1)]).observe();
+    // On the first MIG device all the work is a's, though b holds the other half of it and works elsewhere.
+    assert_eq!(rig.pod("a").devices[0].utilization, Some(Ppm::from_percent(80)));
+    let of_b: Vec<_> = rig.pod("b").devices.iter().map(|device| device.utilization).collect();
+    assert_eq!(of_b, [Some(Ppm::ZERO), Some(Ppm::from_percent(80))]);
+}
+
+#[test]
+fn a_pod_that_returns_is_not_judged_by_what_it_did_before() {
+    let mut rig = node(1);
+    rig.gpu(0).activity = busy(100);
+    rig.hold("job", &[whole("GPU-0")]).observe().run(50, 10).free("job").observe().run(10, 10);
+    rig.gpu(0).activity = busy(0);
+    rig.hold("job", &[whole("GPU-0")]).observe().run(10, 10);
+    assert_eq!(rig.pod("job").totals.cost(State::Idle), Some(Cost::from_cents(1)));
+}
