@@ -2,6 +2,7 @@
 
 mod examples;
 mod properties;
+mod sharing;
 mod situations;
 
 use std::sync::Arc;
@@ -106,6 +107,23 @@ fn process(pod: &str, percent: u32) -> Process {
 
 fn key(pod: &str) -> PodKey {
     PodKey::new("ml", pod)
+}
+
+const A100: &str = "NVIDIA A100-SXM4-80GB";
+
+fn node(gpus: usize) -> Rig {
+    let gpus = (0..gpus).map(|n| Gpu { minor: u32::try_from(n).ok(), ..gpu(&format!("GPU-{n}"), A100) });
+    Rig::new(prices(&[("nvidia-a100-80gb", 360)]), gpus.collect())
+}
+
+/// Cents by state of a node of A100s at 3.60 $/h, where ten seconds cost one cent.
+fn check(rig: &Rig, device: usize, expected: &[(&str, u64)]) {
+    assert_eq!(cents(&rig.device(device).totals), expected);
+}
+
+fn h100s(gpus: usize) -> Rig {
+    let gpus = (0..gpus).map(|n| gpu(&format!("GPU-{n}"), "NVIDIA H100 80GB HBM3")).collect();
+    Rig::new(prices(&[("nvidia-h100-80gb", 800)]), gpus)
 }
 
 /// Dollars by state, rounded to the cent, states without money left out.
