@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::args::{Args, DemoWhen, Holders, ListenAddress, MOUNTED_PRICES};
+use crate::apiserver::{self, Access, LabelSources};
+use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES};
 use crate::clock;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::{Meter, Policy};
@@ -47,6 +48,9 @@ const RETENTION: Span = Span::from_secs(15 * 60);
 /// How long requests that are being answered have to finish after a signal to stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// How long the first sample waits for the API server.
+const DESCRIPTION: Duration = Duration::from_secs(2);
+
 /// Where a pod finds the credentials for the API server, by which we know that we are one.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -63,6 +67,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         kubelet_socket,
         kubelet_max_age,
         kubelet_resources,
+        kubernetes_api,
+        kubeconfig,
+        label_sources,
         nvml_library,
         sample_interval,
         idle_threshold,
@@ -100,13 +107,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(file) = replay {
         sampler.replay(Replay::open(&file).context("replay a trace")?).context("replay a trace")?;
     } else {
+        let mut first_description = None;
         let feed = if mode == Mode::Demo {
             Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
         } else {
+            let pods_changed = Arc::new(Notify::new());
+            let described = access(kubernetes_api, kubeconfig).map(|access| {
+                let labels = LabelSources::usual_but(label_sources);
+                let settings = apiserver::Settings { access, node: Arc::clone(&node), labels };
+                follow(settings, &pods_changed, &mut parts)
+            });
             let holding = if are_pods(holders, &kubelet_socket) {
                 let settings = kubelet_settings(kubelet_socket, kubelet_resources);
                 let (publish, latest) = watch::channel(kubelet::Latest::default());
-                let asking = kubelet::run(settings, Arc::new(Notify::new()), publish);
+                let asking = kubelet::run(settings, pods_changed, publish);
                 parts.spawn(async {
                     asking.await;
                     "the kubelet's poller"
@@ -117,10 +131,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 Holding::Node
             };
             let settings = nvml::Settings { library: nvml_library, stall_after: DRIVER_STALL };
-            Feed::Node(Box::new(NodeFeed::new(node, nvml::Driver::start(settings), holding)))
+            first_description.clone_from(&described);
+            let feed = NodeFeed::new(node, nvml::Driver::start(settings), holding);
+            Feed::Node(Box::new(feed.described_by(described)))
         };
         let sampling = sampler.run(feed, recorder, sample_interval);
         parts.spawn(async {
+            await_description(first_description).await;
             sampling.await;
             "the sampler"
         });
@@ -186,6 +203,38 @@ fn are_pods(holders: Holders, socket: &Path) -> bool {
         Holders::Kubelet => true,
         Holders::Node => false,
         Holders::Auto => socket.parent().is_some_and(Path::is_dir) || Path::new(SERVICE_ACCOUNT).is_dir(),
+    }
+}
+
+/// How the API server is reached, if it is to be asked.
+fn access(api: KubernetesApi, kubeconfig: Option<PathBuf>) -> Option<Access> {
+    let service_account = || Path::new(SERVICE_ACCOUNT).is_dir().then_some(Access::ServiceAccount);
+    match api {
+        KubernetesApi::Off => None,
+        KubernetesApi::Auto => kubeconfig.map(Access::Kubeconfig).or_else(service_account),
+    }
+}
+
+/// Starts to follow the API server.
+fn follow(
+    settings: apiserver::Settings,
+    pods_changed: &Arc<Notify>,
+    parts: &mut JoinSet<&'static str>,
+) -> watch::Receiver<apiserver::Latest> {
+    let (publish, latest) = watch::channel(apiserver::Latest::unasked(Arc::clone(&settings.node)));
+    let following = apiserver::run(settings, Arc::clone(pods_changed), publish);
+    parts.spawn(async {
+        following.await;
+        "the API server's follower"
+    });
+    latest
+}
+
+/// Gives the API server a moment to describe the pods, so that they do not begin with a line that has no labels.
+async fn await_description(described: Option<watch::Receiver<apiserver::Latest>>) {
+    if let Some(mut latest) = described {
+        // Whatever comes of it, the sampler goes on: without labels rather than without money.
+        let _ = timeout(DESCRIPTION, latest.wait_for(|latest| latest.last_success.is_some())).await;
     }
 }
 

@@ -52,7 +52,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "apiserver",
         ours: &["observation", "clock"],
-        crates: &["futures", "k8s_openapi", "kube", "thiserror", "tokio", "tracing"],
+        crates: &["futures", "k8s_openapi", "kube", "serde", "serde_json", "thiserror", "tokio", "tracing"],
     },
     Layer {
         module: "demo",
@@ -96,7 +96,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "args",
-        ours: &["observation", "cost::pricing", "kubelet::ResourceName"],
+        ours: &["observation", "cost::pricing", "kubelet::ResourceName", "apiserver::LabelSource"],
         crates: &[
             "clap",
             "humantime",
