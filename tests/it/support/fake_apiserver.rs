@@ -127,7 +127,7 @@ impl FakeApiServer {
         self.change(|state| state.happen("", "BOOKMARK", bookmark));
     }
 
-    /// Ends every watch as the API server does after some minutes.
+    /// Ends every watch, when all is told, as the API server does after some minutes.
     pub(crate) fn close_watches(&self) {
         self.change(|state| state.round += 1);
     }
@@ -138,7 +138,6 @@ impl FakeApiServer {
             state.version += 1;
             state.compacted = state.version;
             state.events.clear();
-            state.round += 1;
         });
     }
 
@@ -240,13 +239,13 @@ impl Cluster {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
         };
-        let refused = {
+        let (refused, round) = {
             let mut state = self.state();
             state.asked.push(target.clone());
             let refused = state.refusal.map(|(code, text)| status(code, text));
             let selector = parameter("fieldSelector").unwrap_or_default();
             assert!(selector.ends_with(&format!("%3D{NODE}")), "{selector} is not about this node");
-            refused
+            (refused, state.round)
         };
         if let Some((code, body)) = refused {
             return respond(&mut stream, code, &body);
@@ -256,10 +255,17 @@ impl Cluster {
             return respond(&mut stream, 200, &body);
         }
         let version = parameter("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
-        self.watch(&mut stream, collection, version, life)
+        self.watch(&mut stream, collection, version, (life, round))
     }
 
-    fn watch(&self, stream: &mut TcpStream, collection: &str, from: u64, life: u64) -> io::Result<()> {
+    /// Tells what has happened since a version, for as long as the server lives and the watch may last.
+    fn watch(
+        &self,
+        stream: &mut TcpStream,
+        collection: &str,
+        from: u64,
+        (life, round): (u64, u64),
+    ) -> io::Result<()> {
         let mut seen = from;
         let mut state = self.state();
         if from < state.compacted {
@@ -267,13 +273,12 @@ impl Cluster {
             let (code, body) = status(410, "too old resource version");
             return respond(stream, code, &body);
         }
-        let round = state.round;
         write!(
             stream,
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
         )?;
         while state.life == life {
-            if state.round != round {
+            if seen < state.compacted {
                 return write!(stream, "0\r\n\r\n");
             }
             let fresh = |event: &&Event| {
@@ -283,6 +288,9 @@ impl Cluster {
             seen = state.version;
             if !lines.is_empty() {
                 write!(stream, "{:x}\r\n{lines}\r\n", lines.len())?;
+            }
+            if state.round != round {
+                return write!(stream, "0\r\n\r\n");
             }
             state = self.changed.wait(state).unwrap();
         }
