@@ -273,10 +273,9 @@ impl Cluster {
             let (code, body) = status(410, "too old resource version");
             return respond(stream, code, &body);
         }
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
-        )?;
+        // No other request comes over this connection: it might come just when the connection ends.
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes())?;
         while state.life == life {
             if seen < state.compacted {
                 return write!(stream, "0\r\n\r\n");
