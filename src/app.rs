@@ -10,9 +10,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::args::{Args, DemoWhen, Holders, ListenAddress, MOUNTED_PRICES};
+use crate::apiserver::{self, Access, LabelSources};
+use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES};
 use crate::clock;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::{Meter, Policy};
@@ -24,7 +26,7 @@ use crate::nvml;
 use crate::observation::Span;
 use crate::pricing_file;
 use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
-use crate::status::{Mode, PricingStatus, Status};
+use crate::status::{Mode, PricingStatus, Published, Status};
 use crate::trace::{Recorder, Replay};
 
 /// How often the kubelet is asked in the calm.
@@ -43,6 +45,9 @@ const LONGEST_INTERVAL: Span = Span::from_secs(15);
 /// How long a finished pod's series stay, so that every scraper sees its last value.
 const RETENTION: Span = Span::from_secs(15 * 60);
 
+/// How long the first sample waits for the API server.
+const DESCRIPTION: Duration = Duration::from_secs(2);
+
 /// Where a pod finds the credentials for the API server, by which we know that we are one.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -59,6 +64,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         kubelet_socket,
         kubelet_max_age,
         kubelet_resources,
+        kubernetes_api,
+        kubeconfig,
+        label_sources,
         nvml_library,
         sample_interval,
         idle_threshold,
@@ -96,13 +104,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(file) = replay {
         sampler.replay(Replay::open(&file).context("replay a trace")?).context("replay a trace")?;
     } else {
+        let mut first_description = None;
         let feed = if mode == Mode::Demo {
             Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
         } else {
+            let pods_changed = Arc::new(Notify::new());
+            let described = access(kubernetes_api, kubeconfig).map(|access| {
+                let labels = LabelSources::usual_but(label_sources);
+                let settings = apiserver::Settings { access, node: Arc::clone(&node), labels };
+                follow(settings, &pods_changed, &mut parts)
+            });
             let holding = if are_pods(holders, &kubelet_socket) {
                 let settings = kubelet_settings(kubelet_socket, kubelet_resources);
                 let (publish, latest) = watch::channel(kubelet::Latest::default());
-                let asking = kubelet::run(settings, Arc::new(Notify::new()), publish);
+                let asking = kubelet::run(settings, pods_changed, publish);
                 parts.spawn(async {
                     asking.await;
                     "the kubelet's poller"
@@ -113,15 +128,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 Holding::Node
             };
             let settings = nvml::Settings { library: nvml_library, stall_after: DRIVER_STALL };
-            Feed::Node(Box::new(NodeFeed::new(node, nvml::Driver::start(settings), holding)))
+            first_description.clone_from(&described);
+            let feed = NodeFeed::new(node, nvml::Driver::start(settings), holding);
+            Feed::Node(Box::new(feed.described_by(described)))
         };
         let sampling = sampler.run(feed, recorder, sample_interval);
         parts.spawn(async {
+            await_description(first_description).await;
             sampling.await;
             "the sampler"
         });
     }
     announce(&listener, mode, &telemetry_path);
+    serve(listener, telemetry_path, published, parts).await
+}
+
+/// Answers requests until somebody asks the program to stop, or a part ends that should not.
+async fn serve(
+    listener: TcpListener,
+    telemetry_path: String,
+    published: watch::Receiver<Published>,
+    parts: JoinSet<&'static str>,
+) -> anyhow::Result<()> {
     let settings = http::Settings { telemetry_path: telemetry_path.into(), limits: http::Limits::USUAL };
     let (stop, stopping) = oneshot::channel::<()>();
     let stopping = async { drop(stopping.await) };
@@ -185,6 +213,38 @@ fn are_pods(holders: Holders, socket: &Path) -> bool {
         Holders::Kubelet => true,
         Holders::Node => false,
         Holders::Auto => socket.parent().is_some_and(Path::is_dir) || Path::new(SERVICE_ACCOUNT).is_dir(),
+    }
+}
+
+/// How the API server is reached, if it is to be asked.
+fn access(api: KubernetesApi, kubeconfig: Option<PathBuf>) -> Option<Access> {
+    let service_account = || Path::new(SERVICE_ACCOUNT).is_dir().then_some(Access::ServiceAccount);
+    match api {
+        KubernetesApi::Off => None,
+        KubernetesApi::Auto => kubeconfig.map(Access::Kubeconfig).or_else(service_account),
+    }
+}
+
+/// Starts to follow the API server.
+fn follow(
+    settings: apiserver::Settings,
+    pods_changed: &Arc<Notify>,
+    parts: &mut JoinSet<&'static str>,
+) -> watch::Receiver<apiserver::Latest> {
+    let (publish, latest) = watch::channel(apiserver::Latest::unasked(Arc::clone(&settings.node)));
+    let following = apiserver::run(settings, Arc::clone(pods_changed), publish);
+    parts.spawn(async {
+        following.await;
+        "the API server's follower"
+    });
+    latest
+}
+
+/// Gives the API server a moment to describe the pods, so that they do not begin with a line that has no labels.
+async fn await_description(described: Option<watch::Receiver<apiserver::Latest>>) {
+    if let Some(mut latest) = described {
+        // Whatever comes of it, the sampler goes on: without labels rather than without money.
+        let _ = timeout(DESCRIPTION, latest.wait_for(|latest| latest.last_success.is_some())).await;
     }
 }
 

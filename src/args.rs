@@ -13,6 +13,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+use crate::apiserver::LabelSource;
 use crate::cost::pricing::PriceModel;
 use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
@@ -91,6 +92,22 @@ pub struct Args {
     #[arg(value_delimiter = ',', action = ArgAction::Append, help_heading = "Node")]
     pub kubelet_resources: Vec<ResourceName>,
 
+    /// Whether to ask the API server for the labels of this node and its pods: where a service account is mounted or a
+    /// kubeconfig is given, or not at all.
+    #[arg(long = "kubernetes.api", env = "GPU_COST_KUBERNETES_API", value_name = "WHEN")]
+    #[arg(default_value = "auto", help_heading = "Node")]
+    pub kubernetes_api: KubernetesApi,
+
+    /// A kubeconfig by which to reach the API server instead of the service account; meant for development.
+    #[arg(long = "kubernetes.kubeconfig", env = "KUBECONFIG", value_name = "FILE", help_heading = "Node")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Where to look for a cost label instead of its usual places: a pod's label or annotation, such as
+    /// environment=app.example.com/env. May be repeated.
+    #[arg(long = "labels.source", env = "GPU_COST_LABELS_SOURCES", value_name = "LABEL=KEY")]
+    #[arg(value_delimiter = ',', action = ArgAction::Append, help_heading = "Node")]
+    pub label_sources: Vec<LabelSource>,
+
     /// The NVIDIA management library. [default: libnvidia-ml.so.1 where drivers are known to put it]
     #[arg(long = "nvml.library", env = "GPU_COST_NVML_LIBRARY", value_name = "PATH", help_heading = "Node")]
     pub nvml_library: Option<PathBuf>,
@@ -168,6 +185,15 @@ pub enum Holders {
     Kubelet,
     /// The node itself, as one holder in the namespace `_host`.
     Node,
+}
+
+/// Whether to ask the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KubernetesApi {
+    /// If there is a service account or a kubeconfig.
+    Auto,
+    /// Not at all: pods have no labels.
+    Off,
 }
 
 /// When to serve a simulated node. Never by itself: its dollars must not get into anybody's bill by accident.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   nvml ─────┐
-//!   kubelet ──┤──▶ sampler ──▶ Observation ──▶ cost::Meter ──▶ Report ──▶ metrics, http
+//!   kubelet ──┤
+//!   apiserver ┤──▶ sampler ──▶ Observation ──▶ cost::Meter ──▶ Report ──▶ metrics, http
 //!   demo ─────┤                    │
 //!   trace ────┘                  trace
 //! ```
@@ -22,6 +23,7 @@ pub mod status;
 // Where observations come from.
 pub mod nvml;
 pub mod kubelet;
+pub mod apiserver;
 pub mod demo;
 
 // The files that people write and keep.

@@ -53,6 +53,8 @@ pub enum Source {
     Nvml,
     /// The kubelet's pod-resources API.
     Kubelet,
+    /// The API server's pods and node.
+    ApiServer,
     /// The price file.
     Pricing,
 }
@@ -114,6 +116,7 @@ impl Source {
         match self {
             Self::Nvml => "nvml",
             Self::Kubelet => "kubelet",
+            Self::ApiServer => "apiserver",
             Self::Pricing => "pricing",
         }
     }

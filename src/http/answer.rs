@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Settings, encoding, page};
 use crate::metrics::{self, Process};
-use crate::status::Published;
+use crate::status::{Published, Source, SourceStatus};
 
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -139,9 +139,10 @@ impl Site {
 }
 
 /// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source has
-/// answered at least once.
+/// answered at least once. Not the API server: money goes on without it.
 fn why_not_ready(published: &Published) -> Option<String> {
-    let waits = published.status.sources.iter().any(|source| source.last_success.is_none());
+    let needed = |source: &&SourceStatus| source.source != Source::ApiServer;
+    let waits = published.status.sources.iter().filter(needed).any(|source| source.last_success.is_none());
     if published.report.is_some() && !waits {
         return None;
     }
@@ -263,7 +264,7 @@ impl Body for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Source, SourceStatus, Status};
+    use crate::status::Status;
 
     #[test]
     fn who_is_not_ready_says_why() {

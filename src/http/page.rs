@@ -134,6 +134,7 @@ fn source_banner(source: &SourceStatus) -> Markup {
     let (name, meanwhile) = match source.source {
         Source::Nvml => ("The NVIDIA driver", "GPUs keep costing money; what they do cannot be seen."),
         Source::Kubelet => ("The kubelet", "Which pod holds which GPU is not known for sure."),
+        Source::ApiServer => ("The API server", "Pods keep the labels that they had; new pods have none."),
         Source::Pricing => ("The price file", "The prices that were in force before stay in force."),
     };
     let message = source.message.as_deref().unwrap_or("It has not answered yet.");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::apiserver;
 use crate::clock;
 use crate::demo::Demo;
 use crate::kubelet;
@@ -49,6 +50,8 @@ pub enum Feed {
 pub struct NodeFeed {
     driver: Driver,
     holding: Holding,
+    /// `None` where the API server is not asked.
+    described: Option<watch::Receiver<apiserver::Latest>>,
     node: Arc<Node>,
     boot: Arc<str>,
     status: SourceStatus,
@@ -92,7 +95,13 @@ impl NodeFeed {
             message: None,
         };
         let node = Arc::new(Node { name, labels: Vec::new() });
-        Self { driver, holding, node, boot: clock::boot(), status }
+        Self { driver, holding, described: None, node, boot: clock::boot(), status }
+    }
+
+    /// The same node, whose pods and labels the API server describes.
+    #[must_use]
+    pub fn described_by(self, latest: Option<watch::Receiver<apiserver::Latest>>) -> Self {
+        Self { described: latest, ..self }
     }
 
     async fn observe(&mut self, patience: Duration) -> (Observation, Vec<SourceStatus>) {
@@ -101,7 +110,13 @@ impl NodeFeed {
         let (at, wall) = (clock::uptime(), clock::wall());
         self.take_stock(&reading, wall, at.since(asked));
         let (allocations, kubelet) = self.allocations(reading.gpus.as_deref(), at);
-        let sources = iter::once(self.status.clone()).chain(kubelet).collect();
+        let described = self.described.as_ref().map(|latest| latest.borrow().clone());
+        let (pods, node) = described.as_ref().map_or_else(
+            || (Arc::default(), Arc::clone(&self.node)),
+            |latest| (Arc::clone(&latest.pods), Arc::clone(&latest.node)),
+        );
+        let described = described.map(apiserver_status);
+        let sources = iter::once(self.status.clone()).chain(kubelet).chain(described).collect();
         let seen = Observation {
             at,
             wall,
@@ -109,8 +124,8 @@ impl NodeFeed {
             gpus: reading.gpus,
             driver_version: reading.driver_version,
             allocations,
-            pods: Arc::default(),
-            node: Arc::clone(&self.node),
+            pods,
+            node,
         };
         (seen, sources)
     }
@@ -147,6 +162,11 @@ impl NodeFeed {
 fn kubelet_status(latest: kubelet::Latest) -> SourceStatus {
     let kubelet::Latest { allocations: _, up, last_success, errors, duration, message } = latest;
     SourceStatus { source: Source::Kubelet, up, last_success, errors, duration, message }
+}
+
+fn apiserver_status(latest: apiserver::Latest) -> SourceStatus {
+    let apiserver::Latest { pods: _, node: _, up, last_success, errors, duration, message } = latest;
+    SourceStatus { source: Source::ApiServer, up, last_success, errors, duration, message }
 }
 
 /// Without a kubelet the node itself is the holder of everything that can be held.

@@ -10,6 +10,10 @@ mod captures;
 #[cfg(test)]
 mod kubelet;
 
+// The API server's edge: watches that end, expire and break on demand.
+#[cfg(test)]
+mod apiserver;
+
 // What people write and read.
 #[cfg(test)]
 mod http;
@@ -29,6 +33,8 @@ mod daemon;
 mod live_prometheus;
 #[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod whose_money;
 
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]

@@ -40,6 +40,11 @@ const LAYERS: &[Layer] = &[
         // Of `hyper` only the name of a gRPC method, which is a path of HTTP.
         crates: &["hyper::http::uri", "prost", "thiserror", "tokio", "tonic", "tonic_prost", "tracing"],
     },
+    Layer {
+        module: "apiserver",
+        ours: &["observation", "clock"],
+        crates: &["futures", "k8s_openapi", "kube", "serde", "serde_json", "thiserror", "tokio", "tracing"],
+    },
     Layer { module: "demo", ours: &["observation"], crates: &["serde", "serde_yaml"] },
     // The files that people write and keep.
     Layer {
@@ -59,6 +64,7 @@ const LAYERS: &[Layer] = &[
             "status",
             "nvml",
             "kubelet",
+            "apiserver",
             "demo",
             "trace",
         ],
@@ -78,7 +84,13 @@ const LAYERS: &[Layer] = &[
     // What was typed.
     Layer {
         module: "args",
-        ours: &["observation", "cost::pricing", "kubelet::ResourceName", "kubelet::SOCKET"],
+        ours: &[
+            "observation",
+            "cost::pricing",
+            "kubelet::ResourceName",
+            "kubelet::SOCKET",
+            "apiserver::LabelSource",
+        ],
         crates: &["clap", "humantime", "tracing::level_filters", "tracing_subscriber::EnvFilter"],
     },
     // The only module that may know all others.

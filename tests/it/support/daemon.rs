@@ -36,7 +36,7 @@ pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-cost-exporter"));
     for (name, _) in std::env::vars_os() {
         let ours = name.to_string_lossy().starts_with("GPU_COST_");
-        if ours || name == "PRICING_CONFIG" || name == "NODE_NAME" {
+        if ours || ["PRICING_CONFIG", "NODE_NAME", "KUBECONFIG"].iter().any(|known| name == *known) {
             command.env_remove(name);
         }
     }

@@ -1,6 +1,7 @@
 //! What tests put in place of the world.
 
 // The far sides.
+pub(crate) mod fake_apiserver;
 pub(crate) mod fake_kubelet;
 pub(crate) mod fake_nvml;
 

@@ -53,6 +53,27 @@ fn a_pod_that_is_seen_running_stays_when_the_kubelet_is_away() {
 }
 
 #[test]
+fn a_new_uid_under_an_old_name_is_a_new_holder() {
+    let described = |uid: &str, team: &str| Pod {
+        key: key("job"),
+        uid: uid.into(),
+        created: UnixTime::from_millis(1),
+        labels: crate::observation::CostLabels { team: team.into(), ..Default::default() },
+        workload: None,
+    };
+    let mut rig = node(1);
+    rig.seen.pods = [described("uid-1", "vision")].into();
+    rig.hold("job", &[whole("GPU-0")]).observe().run(20, 10);
+    rig.seen.pods = [described("uid-2", "nlp")].into();
+    // The interval that is open belongs to the first one still.
+    rig.later(Span::from_secs(10)).observe().run(10, 10);
+    let pods = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.totals)));
+    assert_eq!(pods.collect::<Vec<_>>(), [("uid-1", vec![("idle", 3)]), ("uid-2", vec![("idle", 1)])]);
+    let payers = rig.report().showback.iter().map(|line| (&*line.payer.labels.team, cents(&line.totals)));
+    assert_eq!(payers.collect::<Vec<_>>(), [("nlp", vec![("idle", 1)]), ("vision", vec![("idle", 3)])]);
+}
+
+#[test]
 fn utilization_that_was_not_read_is_not_idleness() {
     let mut rig = node(1);
     rig.hold("job", &[whole("GPU-0")]).observe();

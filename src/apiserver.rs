@@ -1,0 +1,277 @@
+//! What the API server says: the pods of this node, and the node.
+//!
+//! The kubelet knows which pod holds which device, but neither the pod's UID nor whose money it is. Those are with the
+//! API server, which tells each change over a *watch*: a list of what there is, then an answer that never ends, with
+//! one event per line. What there is to know of it:
+//!
+//! - A list with `resourceVersion=0` comes from the API server's memory, without a question to etcd, so that all nodes
+//!   of a cluster may ask at once. What it says may be a little old; the watch that follows brings it up to date.
+//! - A watch goes on from the version that was last seen. The API server ends it after some minutes, and sends a
+//!   *bookmark* now and then, so that the version stays young while nothing happens.
+//! - A version that is too old for it is answered with `410 Gone`: then everything is listed again. That is no error.
+//! - A pod that was deleted and made anew under its name has another UID. A static pod is shown as a *mirror pod*,
+//!   under the name that the kubelet has for it too; its UID is the mirror's, which is not the kubelet's own.
+//! - A pod that has succeeded or failed stays until somebody deletes it, and holds nothing any more: we do not keep it.
+//!
+//! [`run`] follows for ever and publishes a [`Latest`]. While the API server is away the last state stays.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::observation::{Node, Pod, PodKey, Span, UnixTime};
+
+mod access;
+mod error;
+mod labels;
+mod objects;
+mod watching;
+mod workload;
+
+pub use error::Error;
+pub use labels::{LabelSource, LabelSources};
+
+use objects::Object;
+use watching::{Collection, News, Watching};
+
+/// How many events may wait to be taken in.
+const EVENTS: usize = 64;
+
+/// How to ask the API server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it is and who we are.
+    pub access: Access,
+    /// The name of this node, as the API server knows it.
+    pub node: Arc<str>,
+    /// Which labels and annotations say whose money a pod is.
+    pub labels: LabelSources,
+}
+
+/// Where the API server is and who we are.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// What Kubernetes mounts into every pod that has a service account.
+    ServiceAccount,
+    /// A file as `kubectl` has it, with its current context.
+    Kubeconfig(PathBuf),
+}
+
+/// What is known of the node and its pods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latest {
+    /// The pods of this node that have not ended, sorted by namespace and name, however long ago they were told.
+    pub pods: Arc<[Pod]>,
+    /// The node; without labels until they were told.
+    pub node: Arc<Node>,
+    /// Whether both watches stand.
+    pub up: bool,
+    /// When the API server last told anything; `None` until both the pods and the node were told.
+    pub last_success: Option<UnixTime>,
+    /// How many calls failed.
+    pub errors: u64,
+    /// How long the last list took; `None` until there was one.
+    pub duration: Option<Span>,
+    /// What is wrong and what to do about it, for people; `None` while it is up and until it was asked.
+    pub message: Option<Arc<str>>,
+}
+
+/// Follows the node and its pods for ever and publishes what is known after each change.
+///
+/// `changed` is notified when anything about a pod of this node has changed, because its devices may have.
+pub async fn run(settings: Settings, changed: Arc<Notify>, publish: watch::Sender<Latest>) {
+    let Settings { access, node, labels } = settings;
+    let mut board = Board::new(Arc::clone(&node), labels, changed, publish);
+    let client = loop {
+        match access::connect(&access).await {
+            Ok(client) => break client,
+            Err(error) => sleep(board.cannot_connect(&error)).await,
+        }
+    };
+    let (sender, news) = mpsc::channel(EVENTS);
+    let pods = Watching::new(client.clone(), Collection::Pods, &node);
+    let nodes = Watching::new(client, Collection::Nodes, &node);
+    tokio::join!(pods.follow(sender.clone()), nodes.follow(sender), board.keep(news));
+}
+
+/// What is kept from one event to the next.
+struct Board {
+    labels: LabelSources,
+    changed: Arc<Notify>,
+    publish: watch::Sender<Latest>,
+    pods: BTreeMap<PodKey, Pod>,
+    pods_watch: Standing,
+    node_watch: Standing,
+    failed_connects: u32,
+    latest: Latest,
+}
+
+/// How one of the two watches stands.
+#[derive(Default)]
+struct Standing {
+    /// Whether everything was listed at least once.
+    listed: bool,
+    /// What is wrong; `None` while the watch stands.
+    message: Option<Arc<str>>,
+}
+
+// === impl Latest ===
+
+impl Latest {
+    /// What is known of a node before anybody was asked: its name.
+    #[must_use]
+    pub fn unasked(node: Arc<str>) -> Self {
+        Self {
+            pods: Arc::default(),
+            node: Arc::new(Node { name: node, labels: Vec::new() }),
+            up: false,
+            last_success: None,
+            errors: 0,
+            duration: None,
+            message: None,
+        }
+    }
+}
+
+// === impl Board ===
+
+impl Board {
+    fn new(
+        node: Arc<str>,
+        labels: LabelSources,
+        changed: Arc<Notify>,
+        publish: watch::Sender<Latest>,
+    ) -> Self {
+        Self {
+            labels,
+            changed,
+            publish,
+            pods: BTreeMap::new(),
+            pods_watch: Standing::default(),
+            node_watch: Standing::default(),
+            failed_connects: 0,
+            latest: Latest::unasked(node),
+        }
+    }
+
+    /// Says so, and how long to wait.
+    fn cannot_connect(&mut self, error: &Error) -> Duration {
+        self.fail(Collection::Pods, error);
+        self.publish.send_replace(self.latest.clone());
+        self.failed_connects = self.failed_connects.saturating_add(1);
+        watching::backoff(self.failed_connects)
+    }
+
+    async fn keep(&mut self, mut news: mpsc::Receiver<(Collection, News)>) {
+        while let Some((collection, news)) = news.recv().await {
+            self.take_in(collection, news);
+            self.publish.send_replace(self.latest.clone());
+        }
+    }
+
+    fn take_in(&mut self, collection: Collection, news: News) {
+        match (collection, news) {
+            (of, News::Failed(error)) => return self.fail(of, &error),
+            (of, News::Stands) => self.standing(of).message = None,
+            (of, News::Everything(objects, took)) => {
+                self.latest.duration = Some(took);
+                *self.standing(of) = Standing { listed: true, message: None };
+                match of {
+                    Collection::Pods => self.set_pods(&objects),
+                    Collection::Nodes => objects.iter().for_each(|node| self.set_node(node)),
+                }
+            }
+            (Collection::Pods, News::Changed(pod)) => self.change_pod(&pod),
+            (Collection::Pods, News::Gone(pod)) => self.remove_pod(&pod),
+            (Collection::Nodes, News::Changed(node)) => self.set_node(&node),
+            // While we run there is a node, whoever deleted its object; what it was it still is.
+            (Collection::Nodes, News::Gone(_)) => {}
+        }
+        self.succeed();
+    }
+
+    fn set_pods(&mut self, objects: &[Object]) {
+        let pods = objects.iter().filter_map(|object| object.pod(&self.labels));
+        let pods: BTreeMap<PodKey, Pod> = pods.map(|pod| (pod.key.clone(), pod)).collect();
+        if pods != self.pods {
+            self.pods = pods;
+            self.show_pods();
+        }
+        self.changed.notify_one();
+    }
+
+    fn change_pod(&mut self, object: &Object) {
+        match object.pod(&self.labels) {
+            Some(pod) if self.pods.get(&pod.key) != Some(&pod) => {
+                self.pods.insert(pod.key.clone(), pod);
+                self.show_pods();
+            }
+            Some(_) => {}
+            None => self.remove_pod(object),
+        }
+        self.changed.notify_one();
+    }
+
+    /// Removes a pod, but not another one that has its name by now.
+    fn remove_pod(&mut self, object: &Object) {
+        let key = object.key();
+        if self.pods.get(&key).is_some_and(|pod| *pod.uid == *object.metadata.uid) {
+            self.pods.remove(&key);
+            self.show_pods();
+        }
+        self.changed.notify_one();
+    }
+
+    fn set_node(&mut self, object: &Object) {
+        let labels = object.labels();
+        if labels != self.latest.node.labels {
+            self.latest.node = Arc::new(Node { name: Arc::clone(&self.latest.node.name), labels });
+        }
+    }
+
+    fn show_pods(&mut self) {
+        self.latest.pods = self.pods.values().cloned().collect();
+    }
+
+    fn standing(&mut self, of: Collection) -> &mut Standing {
+        match of {
+            Collection::Pods => &mut self.pods_watch,
+            Collection::Nodes => &mut self.node_watch,
+        }
+    }
+
+    fn succeed(&mut self) {
+        let all_listed = self.pods_watch.listed && self.node_watch.listed;
+        let message = self.pods_watch.message.clone().or_else(|| self.node_watch.message.clone());
+        let latest = &mut self.latest;
+        if all_listed {
+            latest.last_success = Some(clock::wall());
+        }
+        let up = all_listed && message.is_none();
+        if up && !latest.up {
+            tracing::info!(
+                pods = latest.pods.len(),
+                labels = latest.node.labels.len(),
+                "the API server answers"
+            );
+        }
+        latest.up = up;
+        latest.message = message;
+    }
+
+    fn fail(&mut self, of: Collection, error: &Error) {
+        let message: Arc<str> = error.message().into();
+        if self.standing(of).message.as_ref() != Some(&message) {
+            tracing::warn!("{message}");
+        }
+        self.standing(of).message = Some(Arc::clone(&message));
+        self.latest.up = false;
+        self.latest.errors = self.latest.errors.saturating_add(1);
+        self.latest.message = Some(message);
+    }
+}

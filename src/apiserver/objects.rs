@@ -1,0 +1,109 @@
+//! Pods and nodes with the few fields that we use; the others are dropped while they are read.
+//!
+//! Every field may be missing: an object that we cannot make sense of must not cost us the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize;
+
+use super::labels::LabelSources;
+use super::workload;
+use crate::observation::{Pod, PodKey, UnixTime};
+
+/// The answer to a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ObjectList {
+    pub(super) metadata: Metadata,
+    /// `null` where there is none.
+    pub(super) items: Option<Vec<Object>>,
+}
+
+/// A pod or a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Object {
+    pub(super) metadata: Metadata,
+    pub(super) status: Status,
+}
+
+/// What every object has.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Metadata {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) resource_version: String,
+    pub(super) creation_timestamp: Option<Time>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) owner_references: Vec<Owner>,
+}
+
+/// Who made the object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Owner {
+    pub(super) kind: String,
+    pub(super) name: String,
+    /// Whether it is the one that takes care of the object.
+    pub(super) controller: bool,
+}
+
+/// How a pod is doing; a node has no phase any more.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub(super) phase: String,
+}
+
+// === impl Object ===
+
+impl Object {
+    /// The pod, unless it has ended.
+    pub(super) fn pod(&self, labels: &LabelSources) -> Option<Pod> {
+        if ["Succeeded", "Failed"].contains(&self.status.phase.as_str()) {
+            return None;
+        }
+        Some(Pod {
+            key: self.key(),
+            uid: self.metadata.uid.as_str().into(),
+            created: self.metadata.created(),
+            labels: labels.read(&self.metadata),
+            workload: workload::of(&self.metadata),
+        })
+    }
+
+    /// The kubelet's name for the pod.
+    pub(super) fn key(&self) -> PodKey {
+        PodKey::new(self.metadata.namespace.as_str(), self.metadata.name.as_str())
+    }
+
+    /// The labels, sorted by key.
+    pub(super) fn labels(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let labels = self.metadata.labels.iter();
+        labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+    }
+}
+
+// === impl Metadata ===
+
+impl Metadata {
+    /// The value of a label, if there is one and it says something.
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The value of an annotation, if there is one and it says something.
+    pub(super) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn created(&self) -> UnixTime {
+        let millis = self.creation_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond());
+        UnixTime::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+}

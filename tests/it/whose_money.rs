@@ -1,0 +1,142 @@
+//! Whose money it is: the built binary with an API server that says so.
+
+use fake_nvml::{Board, Node};
+use serde_json::json;
+
+use crate::support::daemon::{Daemon, eventually};
+use crate::support::fake_apiserver::{self, FakeApiServer};
+use crate::support::fake_kubelet::{Method, pod};
+use crate::support::node::{FakeNode, flag, uuid};
+use crate::support::scrape::Scrape;
+
+const POD: &str = "gpu_cost_pod_dollars_total";
+const INFO: &str = "gpu_cost_pod_info";
+const SHOWBACK: &str = "gpu_cost_showback_dollars_total";
+const UP: &str = "gpu_cost_exporter_source_up";
+
+/// A node with one busy GPU, which the pod `ml/chat` holds.
+fn node() -> FakeNode {
+    let node = FakeNode::new(&Node::new([Board::t4(0).busy(50)]));
+    node.kubelet.list(vec![pod("ml", "chat", "nvidia.com/gpu", &[&uuid(0)])]);
+    node
+}
+
+/// The pod as its owner describes it.
+fn chat(uid: &str, labels: &[(&str, &str)]) -> serde_json::Value {
+    let mut pod = fake_apiserver::pod("ml", "chat", uid, labels);
+    pod["metadata"]["ownerReferences"] =
+        json!([{ "kind": "ReplicaSet", "name": "chat-7d4b9c6f5", "controller": true }]);
+    pod["metadata"]["labels"]["pod-template-hash"] = "7d4b9c6f5".into();
+    pod
+}
+
+fn start(node: &FakeNode, server: &FakeApiServer, args: &[&str]) -> Daemon {
+    let kubeconfig = flag("--kubernetes.kubeconfig", &server.kubeconfig());
+    node.start(&[&[kubeconfig.as_str()], args].concat()).ready()
+}
+
+fn paid_by(daemon: &Daemon, team: &str) -> Scrape {
+    let before = daemon.scrape().sum(SHOWBACK, &[("team", team)]);
+    daemon.scrape_until("money of the team", |scrape| {
+        (scrape.sum(SHOWBACK, &[("team", team)]) > before).then(|| scrape.clone())
+    })
+}
+
+#[test]
+fn a_line_says_which_pod_it_is_and_who_pays() {
+    let (node, server) = (node(), FakeApiServer::start());
+    server.apply(&chat("uid-1", &[("team", "nlp"), ("stage", "prod")]));
+    let daemon = start(&node, &server, &["--labels.source=environment=stage"]);
+    let scrape = paid_by(&daemon, "nlp");
+    let is = [
+        ("pod", "chat"),
+        ("pod_uid", "uid-1"),
+        ("team", "nlp"),
+        ("environment", "prod"),
+        ("workload_kind", "Deployment"),
+        ("workload", "chat"),
+    ];
+    assert_eq!(scrape.value(INFO, &is), Some(1.0));
+    assert!(scrape.sum(POD, &[("pod_uid", "uid-1")]) > 0.0);
+    // The first sample waited for the API server: there is no line without a UID.
+    assert_eq!(scrape.values(POD, &[("pod_uid", "")]), [0.0; 0]);
+    assert_eq!(scrape.value(UP, &[("source", "apiserver")]), Some(1.0));
+}
+
+#[test]
+fn relabelling_a_running_pod_moves_only_the_money_from_then_on() {
+    let (node, server) = (node(), FakeApiServer::start());
+    server.apply(&chat("uid-1", &[("team", "nlp")]));
+    let daemon = start(&node, &server, &[]);
+    paid_by(&daemon, "nlp");
+    server.apply(&chat("uid-1", &[("team", "vision")]));
+    let scrape = paid_by(&daemon, "vision");
+    let then = scrape.sum(SHOWBACK, &[("team", "nlp")]);
+    assert!(then > 0.0);
+    let later = paid_by(&daemon, "vision");
+    assert!((later.sum(SHOWBACK, &[("team", "nlp")]) - then).abs() < f64::EPSILON);
+    let (all, pods) = (later.sum(SHOWBACK, &[]), later.sum(POD, &[("pod_uid", "uid-1")]));
+    assert!((all - pods).abs() < 1e-12, "{pods} of {all} is on the pod's one line");
+}
+
+#[test]
+fn a_new_pod_under_an_old_name_is_a_new_holder() {
+    let (node, server) = (node(), FakeApiServer::start());
+    server.apply(&chat("uid-1", &[("team", "nlp")]));
+    let daemon = start(&node, &server, &[]);
+    paid_by(&daemon, "nlp");
+    server.delete("ml", "chat");
+    server.apply(&chat("uid-2", &[("team", "vision")]));
+    let scrape = paid_by(&daemon, "vision");
+    let first = scrape.sum(POD, &[("pod_uid", "uid-1")]);
+    assert!(first > 0.0);
+    let later = paid_by(&daemon, "vision");
+    assert!((later.sum(POD, &[("pod_uid", "uid-1")]) - first).abs() < f64::EPSILON);
+    assert!(later.sum(POD, &[("pod_uid", "uid-2")]) > 0.0);
+}
+
+#[test]
+fn while_the_api_server_is_away_the_same_team_pays() {
+    let (node, mut server) = (node(), FakeApiServer::start());
+    server.apply(&chat("uid-1", &[("team", "nlp")]));
+    let daemon = start(&node, &server, &[]);
+    paid_by(&daemon, "nlp");
+    server.die();
+    daemon.scrape_until("the source's state", |scrape| {
+        scrape.value(UP, &[("source", "apiserver")]).filter(|up| *up == 0.0)
+    });
+    let scrape = paid_by(&daemon, "nlp");
+    assert_eq!(scrape.values(POD, &[("pod_uid", "")]), [0.0; 0]);
+    assert_eq!(daemon.get("/-/ready").status, 200);
+    server.come_back();
+    daemon.scrape_until("the source again", |scrape| {
+        scrape.value(UP, &[("source", "apiserver")]).filter(|up| *up > 0.0)
+    });
+}
+
+#[test]
+fn without_an_api_server_money_goes_on_without_labels() {
+    let (node, mut server) = (node(), FakeApiServer::start());
+    server.apply(&chat("uid-1", &[("team", "nlp")]));
+    server.die();
+    // Ready though nobody ever described the pods.
+    let daemon = start(&node, &server, &[]);
+    daemon.scrape_until("money", |scrape| (scrape.sum(POD, &[("pod_uid", "")]) > 0.0).then_some(()));
+    server.come_back();
+    paid_by(&daemon, "nlp");
+}
+
+#[test]
+fn a_change_makes_it_ask_the_kubelet_at_once() {
+    let (node, server) = (node(), FakeApiServer::start());
+    let daemon = start(&node, &server, &[]);
+    let ticks = || daemon.scrape().value("gpu_cost_exporter_ticks_total", &[]).unwrap();
+    let before = ticks();
+    for n in 0..5 {
+        let asked = node.kubelet.calls(Method::List);
+        server.apply(&chat("uid-1", &[("team", &format!("team-{n}"))]));
+        eventually("a question to the kubelet", || (node.kubelet.calls(Method::List) > asked).then_some(()));
+    }
+    // By itself it asks once in five seconds, which would take it 200 ticks.
+    assert!(ticks() - before < 150.0, "{} ticks for five questions", ticks() - before);
+}
