@@ -209,6 +209,27 @@ fn a_hung_driver_stops_neither_scrapes_nor_the_exit() {
 }
 
 #[test]
+fn a_hung_driver_leaves_the_node_its_gpus() {
+    let board = || Board::t4(0).busy(30);
+    let node = FakeNode::new(&Node::new([board()]));
+    let daemon = node.start(&["--holders=node"]).ready();
+    let unmeasured = |scrape: &Scrape| scrape.sum(POD, &[("state", "unmeasured")]);
+    let before = daemon.scrape_until("work", |scrape| {
+        (scrape.sum(POD, &[("state", "used")]) > 0.0).then(|| unmeasured(scrape))
+    });
+    node.set(&Node::new([board()]).hanging("*"));
+    let first = daemon.scrape_until("money while it hangs", |scrape| {
+        let down = scrape.value("gpu_cost_exporter_source_up", &[("source", "nvml")]) == Some(0.0);
+        Some(unmeasured(scrape)).filter(|dollars| down && *dollars > before)
+    });
+    let scrape =
+        daemon.scrape_until("more of it", |scrape| (unmeasured(scrape) > first).then(|| scrape.clone()));
+    assert_eq!(scrape.sum(DEVICE, &[("state", "unallocated")]).to_string(), "0");
+    assert_eq!(scrape.value("gpu_cost_pod_gpus", &[]), Some(1.0));
+    assert_adds_up(&scrape);
+}
+
+#[test]
 fn wrong_prices_leave_the_built_in_ones_in_force() {
     let node = FakeNode::new(&Node::new([Board::t4(0).busy(10)]));
     fs::write(node.path("pricing.yaml"), "gpu_pricing:\n  nvidia-t4: { on_demand: cheap }\n").unwrap();
