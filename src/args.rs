@@ -3,13 +3,16 @@
 //! Flags are written as exporters write them, dotted by subject, and each has an environment variable. A value is
 //! checked while it is parsed, so that after [`Args`] nothing needs checking again.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::builder::{NonEmptyStringValueParser, Resettable};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -59,6 +62,7 @@ pub struct Args {
 
     /// Name of this node, the `node` label of every series. [default: the host's name]
     #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME", help_heading = "Node")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub node_name: Option<String>,
 
     /// Who holds the GPUs: pods as the kubelet says, or the node itself, or whichever fits this machine.
@@ -259,6 +263,21 @@ fn percentage(text: &str) -> Result<Ppm, String> {
     }
 }
 
+// === impl Args ===
+
+impl Args {
+    /// Reads what was typed and what the environment says. A variable without a value counts as not set: charts write
+    /// one for each value that nobody gave.
+    pub fn read() -> Result<Self, clap::Error> {
+        let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+        let command = Self::command().mut_args(|arg| {
+            let is_unset = arg.get_env().is_some_and(is_empty);
+            if is_unset { arg.env(Resettable::Reset) } else { arg }
+        });
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
 // === impl ListenAddress ===
 
 impl FromStr for ListenAddress {
@@ -295,8 +314,6 @@ impl From<PriceModelArg> for PriceModel {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -43,6 +43,7 @@ fn what_is_typed_wrong_is_said_and_exits_with_64() {
         (vec!["--demo", "--replay=x"], "cannot be used with"),
         (vec!["--log.level=loud"], "--log.level"),
         (vec!["--kubelet.resource=*"], "--kubelet.resource"),
+        (vec!["--node.name="], "--node.name"),
         (vec!["check"], "<FILE>"),
     ];
     for (args, expected) in cases {
@@ -51,6 +52,20 @@ fn what_is_typed_wrong_is_said_and_exits_with_64() {
         assert_eq!(output.status.code(), Some(64), "{args:?}: {error}");
         assert!(error.contains(expected), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn a_variable_without_a_value_is_not_set() {
+    let help = text(&run(&["--help"]).stdout);
+    let variables: Vec<&str> =
+        help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next()).collect();
+    assert!(variables.contains(&"PRICING_CONFIG") && variables.contains(&"NODE_NAME"), "{variables:?}");
+    let mut command = binary();
+    command.envs(variables.iter().map(|name| (name, ""))).env("GPU_COST_WEB_LISTEN_ADDRESS", "127.0.0.1:0");
+    // It gets as far as looking for the trace.
+    let output = command.arg("--replay=/nonexistent").output().expect("the binary is built");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("open trace /nonexistent"), "{}", text(&output.stderr));
 }
 
 #[test]
