@@ -88,6 +88,23 @@ fn a_price_file_can_be_checked_before_it_is_used() {
 }
 
 #[test]
+fn the_prices_of_the_manifest_replace_no_built_in_one() {
+    let manifest = include_str!("../../deploy/pricing.yaml");
+    let (_, prices) = manifest.split_once("  pricing.yaml: |\n").expect("a file in the manifest");
+    let prices: Vec<&str> = prices.lines().map(|line| line.strip_prefix("    ").expect("indented")).collect();
+    let built_in: Vec<&str> = include_str!("../../pricing.yaml").lines().collect();
+    let (at, _) = prices.iter().enumerate().find(|(_, line)| **line == "model_costs:").expect("model costs");
+    let said: Vec<_> = prices[at + 1..].iter().filter(|line| !line.contains('#')).collect();
+    assert!(said.iter().all(|line| built_in.contains(line)), "{said:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pricing.yaml");
+    fs::write(&file, prices.join("\n")).unwrap();
+    let output = run(&["check", file.to_str().unwrap()]);
+    let expected = format!("{}: ok, 0 GPU models, 1 model cost\n", file.display());
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[test]
 fn a_log_that_cannot_be_written_is_no_reason_to_die() {
     let Ok(full) = File::options().write(true).open("/dev/full") else { return };
     let mut command = binary();
