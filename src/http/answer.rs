@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Settings, encoding, page};
 use crate::metrics::{self, Process};
-use crate::status::Published;
+use crate::status::{Published, Source};
 
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -138,15 +138,15 @@ impl Site {
     }
 }
 
-/// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source has
-/// answered at least once.
+/// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source of it
+/// has answered at least once. It does not wait for the price file: without it the built-in prices are in force.
 fn why_not_ready(published: &Published) -> Option<String> {
-    let waits = published.status.sources.iter().any(|source| source.last_success.is_none());
-    if published.report.is_some() && !waits {
+    let sources = || published.status.sources.iter().filter(|source| source.source != Source::Pricing);
+    if published.report.is_some() && sources().all(|source| source.last_success.is_some()) {
         return None;
     }
     let mut text = String::from("not ready: there is no good observation yet\n");
-    let down = published.status.sources.iter().filter(|source| !source.up);
+    let down = sources().filter(|source| !source.up);
     let mut lines: Vec<String> = down
         .map(|source| {
             let message = source.message.as_deref().unwrap_or("it has not answered yet");
@@ -263,7 +263,7 @@ impl Body for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Source, SourceStatus, Status};
+    use crate::status::{SourceStatus, Status};
 
     #[test]
     fn who_is_not_ready_says_why() {
@@ -285,6 +285,8 @@ mod tests {
                 vec![
                     down(Source::Nvml, Some("no libnvidia-ml.so.1: install the driver")),
                     down(Source::Kubelet, None),
+                    // It keeps nobody waiting.
+                    down(Source::Pricing, None),
                 ],
                 "not ready: there is no good observation yet\n\
                  nvml: no libnvidia-ml.so.1: install the driver\n\

@@ -238,10 +238,15 @@ fn wrong_prices_leave_the_built_in_ones_in_force() {
     assert!(line.contains("gpu_pricing.nvidia-t4.on_demand"), "{line}");
     let scrape = daemon.scrape();
     assert_eq!(scrape.value("gpu_cost_exporter_pricing_last_reload_successful", &[]), Some(0.0));
+    let pricing =
+        |what: &str| scrape.value(&format!("gpu_cost_exporter_source_{what}"), &[("source", "pricing")]);
+    assert_eq!((pricing("up"), pricing("errors_total")), (Some(0.0), Some(1.0)));
+    assert_eq!(pricing("last_success_timestamp_seconds"), None);
     assert_eq!(scrape.label("gpu_cost_device_info", "price_rule"), ["built_in"]);
     let price = scrape.value("gpu_cost_device_price_dollars_per_hour", &[("basis", "effective")]);
     assert_eq!(price, Some(0.526));
-    assert!(daemon.get("/").text().contains("nvidia-t4.on_demand"));
+    let page = daemon.get("/");
+    assert!(page.text().contains("nvidia-t4.on_demand") && !page.text().contains("does not answer"));
 }
 
 #[test]
@@ -252,7 +257,11 @@ fn a_price_that_looks_like_a_mistake_is_told() {
     let daemon = node.start(&[&flag("--pricing.file", &node.path("pricing.yaml"))]).ready();
     let line = daemon.wait_for_log("pricing.yaml:2:");
     assert!(line.contains("gpu_pricing.nvidia-t4.spot"), "{line}");
-    assert_eq!(daemon.scrape().value("gpu_cost_exporter_pricing_last_reload_successful", &[]), Some(1.0));
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.value("gpu_cost_exporter_pricing_last_reload_successful", &[]), Some(1.0));
+    let pricing = [("source", "pricing")];
+    assert_eq!(scrape.value("gpu_cost_exporter_source_up", &pricing), Some(1.0));
+    assert!(scrape.value("gpu_cost_exporter_source_last_success_timestamp_seconds", &pricing) > Some(0.0));
 }
 
 #[test]
@@ -387,4 +396,17 @@ fn the_demo_is_marked_as_such_everywhere() {
     assert_adds_up(&scrape);
     assert_eq!(scrape.value("gpu_cost_exporter_simulated", &[]), Some(1.0));
     assert!(daemon.get("/").text().to_lowercase().contains("simulated node"));
+}
+
+#[test]
+fn a_recorded_demo_is_marked_as_such_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = flag("--record", &directory.path().join("trace.ndjson"));
+    let daemon = Daemon::start(&["--demo", "--sample.interval=100ms", &record]).ready();
+    daemon.scrape_until("money", |scrape| (scrape.sum(DEVICE, &[]) > 0.0).then_some(()));
+    daemon.terminate();
+    let daemon = Daemon::start(&[&record.replace("--record", "--replay")]).ready();
+    assert_eq!(daemon.scrape().value("gpu_cost_exporter_simulated", &[]), Some(1.0));
+    let page = daemon.get("/");
+    assert!(page.text().contains("Simulated node") && page.text().contains("Replay of a recording"));
 }
