@@ -26,7 +26,7 @@ use crate::nvml;
 use crate::observation::Span;
 use crate::pricing_file;
 use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
-use crate::status::{Mode, PricingStatus, Published, Status};
+use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
 use crate::trace::{Recorder, Replay};
 
 /// How often the kubelet is asked in the calm.
@@ -96,7 +96,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             max_age: span(kubelet_max_age),
         },
     };
-    let status = Status { mode, node: Arc::clone(&node), pricing, ..Status::default() };
+    let sources = vec![pricing_source(&pricing)];
+    let status = Status { mode, node: Arc::clone(&node), sources, pricing, ..Status::default() };
     let (sampler, published) = Sampler::new(Meter::new(policy, prices), status);
 
     let mut parts = JoinSet::new();
@@ -279,12 +280,25 @@ fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
             for problem in &problems {
                 warn!("{problem}");
             }
-            warn!(file = %name, "the built-in prices are in force until the file is right and this is started again");
+            warn!(file = %name, "the built-in prices are in force: correct the file and restart");
             (None, problems)
         }
     };
     let status = PricingStatus { file: Some(name), last_reload_successful: read.is_some(), problems };
     (Arc::new(pricing_file::sheet(read)), status)
+}
+
+/// The price file as a source, just read. What is wrong with it is told in the price sheet's own status.
+fn pricing_source(pricing: &PricingStatus) -> SourceStatus {
+    let up = pricing.last_reload_successful;
+    SourceStatus {
+        source: Source::Pricing,
+        up,
+        last_success: up.then(clock::wall),
+        errors: u64::try_from(pricing.problems.len()).unwrap_or(u64::MAX),
+        duration: None,
+        message: None,
+    }
 }
 
 /// Binds the port before anything starts. Without a host it takes both families, or IPv4 where there is no IPv6.

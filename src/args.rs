@@ -3,13 +3,16 @@
 //! Flags are written as exporters write them, dotted by subject, and each has an environment variable. A value is
 //! checked while it is parsed, so that after [`Args`] nothing needs checking again.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::builder::{NonEmptyStringValueParser, Resettable};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -60,6 +63,7 @@ pub struct Args {
 
     /// Name of this node, the `node` label of every series. [default: the host's name]
     #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME", help_heading = "Node")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub node_name: Option<String>,
 
     /// Who holds the GPUs: pods as the kubelet says, or the node itself, or whichever fits this machine.
@@ -263,7 +267,10 @@ fn sample_interval(text: &str) -> Result<Duration, String> {
 fn log_level(text: &str) -> Result<EnvFilter, String> {
     let is_known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
     let expected = "expected error, warn, info, debug or trace, or directives such as info,hyper=warn";
-    let filter = text.split(',').all(is_known).then(|| EnvFilter::builder().parse(text));
+    // The client logs every attempt that fails; that a source fails is told once, by us.
+    let quiet = if text.contains("kube_client") { "" } else { ",kube_client=off" };
+    let parse = || EnvFilter::builder().parse(format!("{text}{quiet}"));
+    let filter = text.split(',').all(is_known).then(parse);
     filter.and_then(Result::ok).ok_or_else(|| expected.to_owned())
 }
 
@@ -282,6 +289,21 @@ fn percentage(text: &str) -> Result<Ppm, String> {
     match percent.checked_mul(10_000).and_then(|ppm| ppm.checked_add(parts)) {
         Some(ppm) if ppm <= Ppm::ALL.get() => Ok(Ppm::new(ppm)),
         _ => Err(expected()),
+    }
+}
+
+// === impl Args ===
+
+impl Args {
+    /// Reads what was typed and what the environment says. A variable without a value counts as not set: charts write
+    /// one for each value that nobody gave.
+    pub fn read() -> Result<Self, clap::Error> {
+        let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+        let command = Self::command().mut_args(|arg| {
+            let is_unset = arg.get_env().is_some_and(is_empty);
+            if is_unset { arg.env(Resettable::Reset) } else { arg }
+        });
+        Self::from_arg_matches(&command.try_get_matches()?)
     }
 }
 
@@ -321,8 +343,6 @@ impl From<PriceModelArg> for PriceModel {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use gpu_cost_exporter::args::{Args, Command, LogFormat};
 use gpu_cost_exporter::{app, pricing_file};
@@ -12,7 +11,7 @@ use gpu_cost_exporter::{app, pricing_file};
 const WRONG_INPUT: u8 = 64;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read() {
         Ok(args) => args,
         Err(error) => return explain(&error),
     };

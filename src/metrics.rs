@@ -63,7 +63,7 @@ pub fn families(published: &Published) -> Vec<MetricFamily> {
         add_node(&mut families, report);
         own::add_grounds(&mut families, report);
     }
-    own::add_status(&mut families, &published.status);
+    own::add_status(&mut families, published);
     families.finish()
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::cost::report::Report;
-use crate::observation::{Span, UnixTime};
+use crate::observation::{Span, UnixTime, UtilizationSource};
 
 /// What readers are given: the last report and the exporter's own state at that moment.
 #[derive(Clone, Debug, Default)]
@@ -87,15 +87,21 @@ pub struct PricingStatus {
     pub problems: Vec<Arc<str>>,
 }
 
+// === impl Published ===
+
+impl Published {
+    /// Whether the numbers are of a node that does not exist: the demo, or a recording of it.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        let devices = self.report.iter().flat_map(|report| &report.devices);
+        let mut sources = devices.map(|line| line.gpu.utilization_source);
+        self.status.mode == Mode::Demo || sources.any(|source| source == UtilizationSource::Simulated)
+    }
+}
+
 // === impl Mode ===
 
 impl Mode {
-    /// Whether the numbers are of a node that does not exist.
-    #[must_use]
-    pub const fn is_simulated(self) -> bool {
-        matches!(self, Self::Demo)
-    }
-
     /// The mode as a label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

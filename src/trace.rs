@@ -23,6 +23,9 @@
 //! change the meaning of a known field gets another version, which older programs refuse. The types in here mirror
 //! those of [`observation`](crate::observation), so that those may change while old recordings stay readable.
 //!
+//! A recorder goes on with a trace that is already there: a container that is restarted would lose what it recorded. The
+//! first line that it writes says all four fields, and what its predecessor left of a line is cut off.
+//!
 //! Each line is written whole and at once. A recorder that is killed leaves at most a part of its last line; a reader
 //! skips such a line and tells its number in [`Replay::cut_off_line`]. A broken line anywhere else is an error, after
 //! which a replay ends, because the lines that follow may lean on the broken one.
@@ -34,7 +37,7 @@ mod pod;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +49,9 @@ use self::line::{Carried, Line};
 
 /// What the header says that a file is.
 const FORMAT: &str = "gpu-cost-exporter";
+
+/// How a header begins, as it is written.
+const HEADER_START: &str = "{\"trace\":\"gpu-cost-exporter\"";
 
 /// The version that is written, and the newest that is read.
 const VERSION: u32 = 1;
@@ -79,7 +85,7 @@ pub struct Replay {
 /// Why a trace cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be made.
+    /// The file cannot be made or written to.
     #[error("create trace {}", path.display())]
     Create {
         /// The file.
@@ -169,16 +175,27 @@ enum Text {
 // === impl Recorder ===
 
 impl Recorder {
-    /// Begins a trace at `path`; a file that is already there is replaced.
+    /// Begins a trace at `path`, or goes on with the one that is already there; a file that is something else is left
+    /// alone.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let file = File::create(path).map_err(|source| Error::Create { path: path.into(), source })?;
-        let mut recorder = Self { path: path.into(), file, lines: 0, bytes: 0, carried: Carried::default() };
-        recorder.write(&Header {
+        let (lines, bytes) = whole_lines(path)?;
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(|source| Error::Create { path: path.into(), source })?;
+        let carried = if lines > 0 { Carried::unknown() } else { Carried::default() };
+        let mut recorder = Self { path: path.into(), file, lines, bytes, carried };
+        recorder.take_back();
+        if lines == 0 {
+            recorder.write_header()?;
+        }
+        Ok(recorder)
+    }
+
+    fn write_header(&mut self) -> Result<(), Error> {
+        self.write(&Header {
             trace: FORMAT.into(),
             version: VERSION,
             recorded_by: env!("CARGO_PKG_VERSION").into(),
-        })?;
-        Ok(recorder)
+        })
     }
 
     /// Writes one observation. After an error the file ends where it ended before, as far as the disk allows, and the
@@ -209,12 +226,35 @@ impl Recorder {
         Ok(())
     }
 
-    /// Takes back what was written of a line; a part of it would spoil the next one.
+    /// Takes back what was written after the last whole line; a part of a line would spoil the next one.
     fn take_back(&mut self) {
-        // What is no plain file has no length to go back to, and the error that led here is told anyway.
+        // What is no plain file has no length to go back to, and a disk that fails here fails the next line as well.
         let _ = self.file.set_len(self.bytes);
         let _ = self.file.seek(SeekFrom::Start(self.bytes));
     }
+}
+
+/// How many lines and bytes the trace at `path` has up to its last line end; nothing if there is no file, or nothing of
+/// one but a part of the header.
+fn whole_lines(path: &Path) -> Result<(u64, u64), Error> {
+    if !fs::metadata(path).is_ok_and(|found| found.is_file()) {
+        return Ok((0, 0));
+    }
+    let mut trace = Replay::unread(path)?;
+    let mut text = trace.text()?;
+    match &text {
+        Text::End => return Ok((0, 0)),
+        Text::Unfinished(part) if HEADER_START.as_bytes().starts_with(part) => return Ok((0, 0)),
+        Text::Unfinished(part) if part.starts_with(HEADER_START.as_bytes()) => return Ok((0, 0)),
+        Text::Whole(header) | Text::Unfinished(header) => trace.check_header(header)?,
+    }
+    let mut bytes = 0;
+    while let Text::Whole(line) = text {
+        bytes += u64::try_from(line.len()).unwrap_or(0);
+        text = trace.text()?;
+    }
+    // The last one read was not whole.
+    Ok((trace.lines.saturating_sub(1), bytes))
 }
 
 // === impl Replay ===
@@ -222,17 +262,24 @@ impl Recorder {
 impl Replay {
     /// Opens the trace at `path` and reads its header.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut replay = Self::unread(path)?;
+        let (Text::Whole(header) | Text::Unfinished(header)) = replay.text()? else {
+            return Err(replay.not_a_trace());
+        };
+        replay.check_header(&header)?;
+        Ok(replay)
+    }
+
+    fn unread(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
-        let mut replay = Self {
+        Ok(Self {
             path: path.into(),
             file: BufReader::new(file),
             lines: 0,
             carried: Carried::default(),
             cut_off_line: None,
             ended: false,
-        };
-        replay.read_header()?;
-        Ok(replay)
+        })
     }
 
     /// The line that the recorder was writing when it was killed, which was skipped; known once the replay has ended.
@@ -241,11 +288,8 @@ impl Replay {
         self.cut_off_line
     }
 
-    fn read_header(&mut self) -> Result<(), Error> {
-        let (Text::Whole(text) | Text::Unfinished(text)) = self.text()? else {
-            return Err(self.not_a_trace());
-        };
-        match serde_json::from_slice::<Header>(&text) {
+    fn check_header(&self, text: &[u8]) -> Result<(), Error> {
+        match serde_json::from_slice::<Header>(text) {
             Ok(Header { trace, version: 1..=VERSION, .. }) if trace == FORMAT => Ok(()),
             Ok(Header { trace, version: version @ 2.., .. }) if trace == FORMAT => {
                 Err(Error::TooNew { path: self.path.clone(), version })

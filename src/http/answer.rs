@@ -138,16 +138,16 @@ impl Site {
     }
 }
 
-/// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source has
-/// answered at least once. Not the API server: money goes on without it.
+/// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source that
+/// it needs has answered at least once. Money goes on without the API server and the operator's price file.
 fn why_not_ready(published: &Published) -> Option<String> {
-    let needed = |source: &&SourceStatus| source.source != Source::ApiServer;
-    let waits = published.status.sources.iter().filter(needed).any(|source| source.last_success.is_none());
-    if published.report.is_some() && !waits {
+    let is_needed = |source: &&SourceStatus| ![Source::ApiServer, Source::Pricing].contains(&source.source);
+    let sources = || published.status.sources.iter().filter(is_needed);
+    if published.report.is_some() && sources().all(|source| source.last_success.is_some()) {
         return None;
     }
     let mut text = String::from("not ready: there is no good observation yet\n");
-    let down = published.status.sources.iter().filter(|source| !source.up);
+    let down = sources().filter(|source| !source.up);
     let mut lines: Vec<String> = down
         .map(|source| {
             let message = source.message.as_deref().unwrap_or("it has not answered yet");
@@ -286,6 +286,8 @@ mod tests {
                 vec![
                     down(Source::Nvml, Some("no libnvidia-ml.so.1: install the driver")),
                     down(Source::Kubelet, None),
+                    // It keeps nobody waiting.
+                    down(Source::Pricing, None),
                 ],
                 "not ready: there is no good observation yet\n\
                  nvml: no libnvidia-ml.so.1: install the driver\n\

@@ -13,7 +13,7 @@ use self::words::Split;
 use crate::cost::money::{Cost, Rate};
 use crate::cost::report::{Report, State};
 use crate::observation::Span;
-use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
+use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus};
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -100,9 +100,10 @@ fn nothing_yet() -> Markup {
 fn banners(published: &Published) -> Markup {
     let status = &*published.status;
     html! {
-        (mode_banner(status.mode))
+        @if published.is_simulated() { (simulated_banner()) }
+        @if status.mode == Mode::Replay { (replay_banner()) }
         @for source in status.sources.iter().filter(|source| !source.up) { (source_banner(source)) }
-        (pricing_banner(&status.pricing, status))
+        (pricing_banner(&status.pricing))
         @if let Some(report) = &published.report {
             (unpriced_banner(report))
             (imbalance_banner(report))
@@ -114,20 +115,17 @@ fn banner(kind: &str, headline: &str, rest: &Markup) -> Markup {
     html! { div class={ "banner " (kind) } role="note" { strong { (headline) } " " (rest) } }
 }
 
-fn mode_banner(mode: Mode) -> Markup {
-    match mode {
-        Mode::Node => html! {},
-        Mode::Demo => banner(
-            "made-up",
-            "Simulated node: these numbers are made up.",
-            &html! { "There is no such GPU and nobody is charged." },
-        ),
-        Mode::Replay => banner(
-            "made-up",
-            "Replay of a recording:",
-            &html! { "these numbers are of a node as it was, not as it is." },
-        ),
-    }
+fn simulated_banner() -> Markup {
+    banner(
+        "made-up",
+        "Simulated node: these numbers are made up.",
+        &html! { "There is no such GPU and nobody is charged." },
+    )
+}
+
+fn replay_banner() -> Markup {
+    let rest = html! { "these numbers are of a node as it was, not as it is." };
+    banner("made-up", "Replay of a recording:", &rest)
 }
 
 fn source_banner(source: &SourceStatus) -> Markup {
@@ -135,7 +133,8 @@ fn source_banner(source: &SourceStatus) -> Markup {
         Source::Nvml => ("The NVIDIA driver", "GPUs keep costing money; what they do cannot be seen."),
         Source::Kubelet => ("The kubelet", "Which pod holds which GPU is not known for sure."),
         Source::ApiServer => ("The API server", "Pods keep the labels that they had; new pods have none."),
-        Source::Pricing => ("The price file", "The prices that were in force before stay in force."),
+        // It has a banner of its own, which tells every mistake.
+        Source::Pricing => return html! {},
     };
     let message = source.message.as_deref().unwrap_or("It has not answered yet.");
     banner(
@@ -145,15 +144,14 @@ fn source_banner(source: &SourceStatus) -> Markup {
     )
 }
 
-fn pricing_banner(pricing: &PricingStatus, status: &Status) -> Markup {
-    let told = status.sources.iter().any(|source| source.source == Source::Pricing && !source.up);
-    if pricing.problems.is_empty() && (pricing.last_reload_successful || told) {
+fn pricing_banner(pricing: &PricingStatus) -> Markup {
+    if pricing.problems.is_empty() && pricing.last_reload_successful {
         return html! {};
     }
     let file = pricing.file.as_deref().unwrap_or("The price file");
     let more = pricing.problems.len().saturating_sub(PROBLEMS_SHOWN);
     let list = html! {
-        "The prices that were in force before stay in force."
+        "The built-in prices are in force."
         ul {
             @for problem in pricing.problems.iter().take(PROBLEMS_SHOWN) { li { (problem) } }
             @if more > 0 { li { "and " (more) " more" } }

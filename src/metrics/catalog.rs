@@ -174,7 +174,7 @@ catalog! {
     }
     Exporter {
         Simulated: Reading "gpu_cost_exporter_simulated" &[],
-            "1 if the node does not exist and every number is made up (the demo), 0 otherwise.";
+            "1 if the node does not exist and every number is made up (the demo, or a recording of it), 0 otherwise.";
         BuildInfo: Info "gpu_cost_exporter_build_info" &["version", "mode"],
             "Version of the exporter and where its observations come from (node, demo, replay); always 1.";
         SourceUp: Reading "gpu_cost_exporter_source_up" &["source"],
@@ -196,7 +196,7 @@ catalog! {
         TickOverruns: Counter "gpu_cost_exporter_tick_overruns_total" &[],
             "Ticks that took longer than the sampling interval, since the exporter started.";
         PricingReload: Reading "gpu_cost_exporter_pricing_last_reload_successful" &[],
-            "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the prices before it stay in force.";
+            "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the built-in prices are in force.";
         PricingAsOf: Reading "gpu_cost_exporter_pricing_as_of_timestamp_seconds" &[],
             "The day of the oldest price in force, in seconds since the epoch: of the operator's prices if he dated one, else of the built-in list. Absent if none is dated.";
     }

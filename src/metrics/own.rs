@@ -10,7 +10,7 @@ use super::catalog::Id;
 use super::families::Families;
 use super::{Error, unit};
 use crate::cost::report::Report;
-use crate::status::{SourceStatus, Status};
+use crate::status::{Published, SourceStatus};
 
 /// The `process_*` metrics of this process, read from `/proc` at each scrape.
 #[derive(Debug)]
@@ -34,8 +34,9 @@ impl Process {
 }
 
 /// Adds what the exporter says about itself without a report.
-pub(super) fn add_status(families: &mut Families, status: &Status) {
-    families.add(Id::Simulated, &[], unit::flag(status.mode.is_simulated()));
+pub(super) fn add_status(families: &mut Families, published: &Published) {
+    let status = &*published.status;
+    families.add(Id::Simulated, &[], unit::flag(published.is_simulated()));
     families.add(Id::BuildInfo, &[env!("CARGO_PKG_VERSION"), status.mode.as_str()], 1.0);
     for source in &status.sources {
         add_source(families, source);

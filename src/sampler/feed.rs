@@ -1,5 +1,6 @@
 //! Where observations come from: a real node, or a simulated one.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::iter;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub struct NodeFeed {
     holding: Holding,
     /// `None` where the API server is not asked.
     described: Option<watch::Receiver<apiserver::Latest>>,
+    /// What can be held of each GPU, by its UUID, as the driver last showed it: a driver that does not answer takes
+    /// nothing from who holds it.
+    holdable: BTreeMap<Arc<str>, Vec<DeviceId>>,
     node: Arc<Node>,
     boot: Arc<str>,
     status: SourceStatus,
@@ -95,7 +99,15 @@ impl NodeFeed {
             message: None,
         };
         let node = Arc::new(Node { name, labels: Vec::new() });
-        Self { driver, holding, described: None, node, boot: clock::boot(), status }
+        Self {
+            driver,
+            holding,
+            holdable: BTreeMap::new(),
+            described: None,
+            node,
+            boot: clock::boot(),
+            status,
+        }
     }
 
     /// The same node, whose pods and labels the API server describes.
@@ -109,7 +121,10 @@ impl NodeFeed {
         let reading = self.driver.read(clock::wall(), patience).await;
         let (at, wall) = (clock::uptime(), clock::wall());
         self.take_stock(&reading, wall, at.since(asked));
-        let (allocations, kubelet) = self.allocations(reading.gpus.as_deref(), at);
+        for gpu in reading.gpus.iter().flatten() {
+            self.holdable.insert(Arc::clone(&gpu.uuid), devices(gpu));
+        }
+        let (allocations, kubelet) = self.allocations(at);
         let described = self.described.as_ref().map(|latest| latest.borrow().clone());
         let (pods, node) = described.as_ref().map_or_else(
             || (Arc::default(), Arc::clone(&self.node)),
@@ -142,20 +157,24 @@ impl NodeFeed {
         status.message = (!reading.errors.is_empty()).then(|| message(&reading.errors).into());
     }
 
-    fn allocations(
-        &self,
-        gpus: Option<&[Gpu]>,
-        at: Uptime,
-    ) -> (Option<Arc<Allocations>>, Option<SourceStatus>) {
+    fn allocations(&self, at: Uptime) -> (Option<Arc<Allocations>>, Option<SourceStatus>) {
         match &self.holding {
             Holding::Kubelet(latest) => {
                 let latest = latest.borrow().clone();
                 (latest.allocations.clone(), Some(kubelet_status(latest)))
             }
-            Holding::Node => {
-                (Some(Arc::new(held_by_node(&self.node.name, gpus.unwrap_or_default(), at))), None)
-            }
+            Holding::Node => (Some(Arc::new(self.held_by_node(at))), None),
         }
+    }
+
+    /// Without a kubelet the node itself is the holder of everything that can be held.
+    fn held_by_node(&self, read_at: Uptime) -> Allocations {
+        let allocation = Allocation {
+            pod: PodKey::new(HOST_NAMESPACE, Arc::clone(&self.node.name)),
+            container: Arc::default(),
+            devices: self.holdable.values().flatten().cloned().collect(),
+        };
+        Allocations { read_at, containers: vec![allocation], advertised: None }
     }
 }
 
@@ -167,16 +186,6 @@ fn kubelet_status(latest: kubelet::Latest) -> SourceStatus {
 fn apiserver_status(latest: apiserver::Latest) -> SourceStatus {
     let apiserver::Latest { pods: _, node: _, up, last_success, errors, duration, message } = latest;
     SourceStatus { source: Source::ApiServer, up, last_success, errors, duration, message }
-}
-
-/// Without a kubelet the node itself is the holder of everything that can be held.
-fn held_by_node(node: &Arc<str>, gpus: &[Gpu], read_at: Uptime) -> Allocations {
-    let allocation = Allocation {
-        pod: PodKey::new(HOST_NAMESPACE, Arc::clone(node)),
-        container: Arc::default(),
-        devices: gpus.iter().flat_map(devices).collect(),
-    };
-    Allocations { read_at, containers: vec![allocation], advertised: None }
 }
 
 fn devices(gpu: &Gpu) -> Vec<DeviceId> {

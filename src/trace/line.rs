@@ -38,6 +38,8 @@ pub(super) struct Carried {
     allocations: Arc<Allocations>,
     pods: Arc<[Pod]>,
     node: Arc<Node>,
+    /// Whether a reader has the same. Who goes on with a trace does not know what its lines said.
+    is_known: bool,
 }
 
 // === impl Carried ===
@@ -45,15 +47,28 @@ pub(super) struct Carried {
 impl Default for Carried {
     fn default() -> Self {
         let nothing = Allocations { read_at: Uptime::default(), containers: Vec::new(), advertised: None };
-        Self { boot: Arc::default(), allocations: nothing.into(), pods: Arc::default(), node: Arc::default() }
+        Self {
+            boot: Arc::default(),
+            allocations: nothing.into(),
+            pods: Arc::default(),
+            node: Arc::default(),
+            is_known: true,
+        }
     }
 }
 
 impl Carried {
+    /// After lines that nobody has read: the next one says everything.
+    pub(super) fn unknown() -> Self {
+        Self { is_known: false, ..Self::default() }
+    }
+
     /// The line that tells `seen` to somebody who knows the lines before it.
     pub(super) fn line(&mut self, seen: &Observation) -> Line {
         let Observation { at, wall, boot, gpus, driver_version, allocations, pods, node } = seen;
         let before = self.clone();
+        let is_new = |differs: bool| differs || !before.is_known;
+        self.is_known = true;
         self.boot.clone_from(boot);
         self.pods.clone_from(pods);
         self.node.clone_from(node);
@@ -63,14 +78,14 @@ impl Carried {
         Line {
             at: at.as_nanos(),
             wall: wall.as_millis(),
-            boot: (before.boot != *boot).then(|| boot.as_ref().into()),
+            boot: is_new(before.boot != *boot).then(|| boot.as_ref().into()),
             driver_version: driver_version.as_deref().map(Into::into),
             gpus: gpus.as_ref().map(|gpus| gpus.iter().map(Into::into).collect()),
             allocations_read_at: allocations.as_ref().map(|allocations| allocations.read_at.as_nanos()),
-            allocations: (!says_the_same(&before.allocations, &self.allocations))
+            allocations: is_new(!says_the_same(&before.allocations, &self.allocations))
                 .then(|| self.allocations.as_ref().into()),
-            pods: (before.pods != *pods).then(|| pods.iter().map(Into::into).collect()),
-            node: (before.node != *node).then(|| node.as_ref().into()),
+            pods: is_new(before.pods != *pods).then(|| pods.iter().map(Into::into).collect()),
+            node: is_new(before.node != *node).then(|| node.as_ref().into()),
         }
     }
 

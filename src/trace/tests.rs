@@ -159,6 +159,53 @@ fn a_line_that_cannot_be_written_leaves_the_lines_before_it_readable() {
     }
 }
 
+/// What a file with this content has after one observation was recorded into it, or why that is refused.
+#[track_caller]
+fn check_goes_on(content: &str, expected: Result<&str, &str>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t");
+    fs::write(&path, content).unwrap();
+    let seen = Observation {
+        at: Uptime::from_nanos(9),
+        wall: UnixTime::from_millis(9),
+        boot: "b".into(),
+        gpus: None,
+        driver_version: None,
+        allocations: None,
+        pods: Arc::default(),
+        node: Arc::default(),
+    };
+    let recorded = Recorder::create(&path).and_then(|mut recorder| recorder.record(&seen));
+    let error = recorded.err().map(|error| error.to_string().replace(&path.display().to_string(), "t"));
+    let text = fs::read_to_string(&path).unwrap();
+    let ours = format!("\"version\":1,\"recorded_by\":\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(error.as_deref(), expected.err());
+    assert_eq!(text.replace(&ours, "\"version\":1}"), expected.map_or(content.into(), with_header));
+}
+
+#[test]
+fn a_recorder_goes_on_with_a_trace_and_leaves_another_file_alone() {
+    let alone = "{\"at\":9,\"wall\":9,\"boot\":\"b\"}\n";
+    let next =
+        "{\"at\":9,\"wall\":9,\"boot\":\"b\",\"allocations\":{},\"pods\":[],\"node\":{\"name\":\"\"}}\n";
+    let first = "{\"at\":1,\"wall\":1}\n";
+    check_goes_on("", Ok(alone));
+    check_goes_on("{\"tra", Ok(alone));
+    check_goes_on(HEADER.trim(), Ok(alone));
+    check_goes_on(HEADER, Ok(next));
+    check_goes_on(&with_header(first), Ok(&format!("{first}{next}")));
+    check_goes_on(&with_header(&format!("{first}{{\"at\":2,\"wa")), Ok(&format!("{first}{next}")));
+    let no_header = "read trace t: line 1 is no header of a trace, \
+                     expected {\"trace\":\"gpu-cost-exporter\",\"version\":1}";
+    check_goes_on("gpu_pricing:\n", Err(no_header));
+    check_goes_on("precious", Err(no_header));
+    check_goes_on("\n", Err(no_header));
+    check_goes_on(
+        "{\"trace\":\"gpu-cost-exporter\",\"version\":2}\n",
+        Err("read trace t: it has version 2, expected at most 1"),
+    );
+}
+
 fn text() -> impl Strategy<Value = Arc<str>> {
     prop_oneof![
         Just(""),
@@ -364,11 +411,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_recorded_is_what_is_replayed(history in history()) {
+    fn what_was_recorded_is_what_is_replayed(history in history(), restarts in 0usize..8) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("trace.ndjson");
         let mut recorder = Recorder::create(&path).unwrap();
-        for seen in &history {
+        for (n, seen) in history.iter().enumerate() {
+            if n == restarts {
+                recorder = Recorder::create(&path).unwrap();
+            }
             recorder.record(seen).unwrap();
         }
         let replayed: Result<Vec<Observation>, Error> = Replay::open(&path).unwrap().collect();

@@ -43,6 +43,7 @@ fn what_is_typed_wrong_is_said_and_exits_with_64() {
         (vec!["--demo", "--replay=x"], "cannot be used with"),
         (vec!["--log.level=loud"], "--log.level"),
         (vec!["--kubelet.resource=*"], "--kubelet.resource"),
+        (vec!["--node.name="], "--node.name"),
         (vec!["check"], "<FILE>"),
     ];
     for (args, expected) in cases {
@@ -51,6 +52,20 @@ fn what_is_typed_wrong_is_said_and_exits_with_64() {
         assert_eq!(output.status.code(), Some(64), "{args:?}: {error}");
         assert!(error.contains(expected), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn a_variable_without_a_value_is_not_set() {
+    let help = text(&run(&["--help"]).stdout);
+    let variables: Vec<&str> =
+        help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next()).collect();
+    assert!(variables.contains(&"PRICING_CONFIG") && variables.contains(&"NODE_NAME"), "{variables:?}");
+    let mut command = binary();
+    command.envs(variables.iter().map(|name| (name, ""))).env("GPU_COST_WEB_LISTEN_ADDRESS", "127.0.0.1:0");
+    // It gets as far as looking for the trace.
+    let output = command.arg("--replay=/nonexistent").output().expect("the binary is built");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("open trace /nonexistent"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -70,6 +85,23 @@ fn a_price_file_can_be_checked_before_it_is_used() {
     assert_eq!(said.lines().filter(|line| line.starts_with("/pricing.yaml:")).count(), 3, "{said}");
     let missing = run(&["check", "/nonexistent/pricing.yaml"]);
     assert_eq!(missing.status.code(), Some(64));
+}
+
+#[test]
+fn the_prices_of_the_manifest_replace_no_built_in_one() {
+    let manifest = include_str!("../../deploy/pricing.yaml");
+    let (_, prices) = manifest.split_once("  pricing.yaml: |\n").expect("a file in the manifest");
+    let prices: Vec<&str> = prices.lines().map(|line| line.strip_prefix("    ").expect("indented")).collect();
+    let built_in: Vec<&str> = include_str!("../../pricing.yaml").lines().collect();
+    let (at, _) = prices.iter().enumerate().find(|(_, line)| **line == "model_costs:").expect("model costs");
+    let said: Vec<_> = prices[at + 1..].iter().filter(|line| !line.contains('#')).collect();
+    assert!(said.iter().all(|line| built_in.contains(line)), "{said:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pricing.yaml");
+    fs::write(&file, prices.join("\n")).unwrap();
+    let output = run(&["check", file.to_str().unwrap()]);
+    let expected = format!("{}: ok, 0 GPU models, 1 model cost\n", file.display());
+    assert_eq!(text(&output.stdout), expected);
 }
 
 #[test]

@@ -209,6 +209,27 @@ fn a_hung_driver_stops_neither_scrapes_nor_the_exit() {
 }
 
 #[test]
+fn a_hung_driver_leaves_the_node_its_gpus() {
+    let board = || Board::t4(0).busy(30);
+    let node = FakeNode::new(&Node::new([board()]));
+    let daemon = node.start(&["--holders=node"]).ready();
+    let unmeasured = |scrape: &Scrape| scrape.sum(POD, &[("state", "unmeasured")]);
+    let before = daemon.scrape_until("work", |scrape| {
+        (scrape.sum(POD, &[("state", "used")]) > 0.0).then(|| unmeasured(scrape))
+    });
+    node.set(&Node::new([board()]).hanging("*"));
+    let first = daemon.scrape_until("money while it hangs", |scrape| {
+        let down = scrape.value("gpu_cost_exporter_source_up", &[("source", "nvml")]) == Some(0.0);
+        Some(unmeasured(scrape)).filter(|dollars| down && *dollars > before)
+    });
+    let scrape =
+        daemon.scrape_until("more of it", |scrape| (unmeasured(scrape) > first).then(|| scrape.clone()));
+    assert_eq!(scrape.sum(DEVICE, &[("state", "unallocated")]).to_string(), "0");
+    assert_eq!(scrape.value("gpu_cost_pod_gpus", &[]), Some(1.0));
+    assert_adds_up(&scrape);
+}
+
+#[test]
 fn wrong_prices_leave_the_built_in_ones_in_force() {
     let node = FakeNode::new(&Node::new([Board::t4(0).busy(10)]));
     fs::write(node.path("pricing.yaml"), "gpu_pricing:\n  nvidia-t4: { on_demand: cheap }\n").unwrap();
@@ -217,10 +238,15 @@ fn wrong_prices_leave_the_built_in_ones_in_force() {
     assert!(line.contains("gpu_pricing.nvidia-t4.on_demand"), "{line}");
     let scrape = daemon.scrape();
     assert_eq!(scrape.value("gpu_cost_exporter_pricing_last_reload_successful", &[]), Some(0.0));
+    let pricing =
+        |what: &str| scrape.value(&format!("gpu_cost_exporter_source_{what}"), &[("source", "pricing")]);
+    assert_eq!((pricing("up"), pricing("errors_total")), (Some(0.0), Some(1.0)));
+    assert_eq!(pricing("last_success_timestamp_seconds"), None);
     assert_eq!(scrape.label("gpu_cost_device_info", "price_rule"), ["built_in"]);
     let price = scrape.value("gpu_cost_device_price_dollars_per_hour", &[("basis", "effective")]);
     assert_eq!(price, Some(0.526));
-    assert!(daemon.get("/").text().contains("nvidia-t4.on_demand"));
+    let page = daemon.get("/");
+    assert!(page.text().contains("nvidia-t4.on_demand") && !page.text().contains("does not answer"));
 }
 
 #[test]
@@ -231,7 +257,11 @@ fn a_price_that_looks_like_a_mistake_is_told() {
     let daemon = node.start(&[&flag("--pricing.file", &node.path("pricing.yaml"))]).ready();
     let line = daemon.wait_for_log("pricing.yaml:2:");
     assert!(line.contains("gpu_pricing.nvidia-t4.spot"), "{line}");
-    assert_eq!(daemon.scrape().value("gpu_cost_exporter_pricing_last_reload_successful", &[]), Some(1.0));
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.value("gpu_cost_exporter_pricing_last_reload_successful", &[]), Some(1.0));
+    let pricing = [("source", "pricing")];
+    assert_eq!(scrape.value("gpu_cost_exporter_source_up", &pricing), Some(1.0));
+    assert!(scrape.value("gpu_cost_exporter_source_last_success_timestamp_seconds", &pricing) > Some(0.0));
 }
 
 #[test]
@@ -366,4 +396,17 @@ fn the_demo_is_marked_as_such_everywhere() {
     assert_adds_up(&scrape);
     assert_eq!(scrape.value("gpu_cost_exporter_simulated", &[]), Some(1.0));
     assert!(daemon.get("/").text().to_lowercase().contains("simulated node"));
+}
+
+#[test]
+fn a_recorded_demo_is_marked_as_such_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = flag("--record", &directory.path().join("trace.ndjson"));
+    let daemon = Daemon::start(&["--demo", "--sample.interval=100ms", &record]).ready();
+    daemon.scrape_until("money", |scrape| (scrape.sum(DEVICE, &[]) > 0.0).then_some(()));
+    daemon.terminate();
+    let daemon = Daemon::start(&[&record.replace("--record", "--replay")]).ready();
+    assert_eq!(daemon.scrape().value("gpu_cost_exporter_simulated", &[]), Some(1.0));
+    let page = daemon.get("/");
+    assert!(page.text().contains("Simulated node") && page.text().contains("Replay of a recording"));
 }

@@ -125,12 +125,13 @@ fn a_finops_person_finds_the_numbers_of_the_report() {
             "2 nvidia-h100-80gb one holder at a time XID 31 × 2 $3.20/h spot, your price 75 %",
             "3 nvidia-h100-80gb one holder at a time Lost: it has fallen off the bus",
             "1/4 inference/ chat-7f9c4-x2x8z",
-            "1/2 nobody",
+            "1/2 unallocated",
+            "1/7 unallocated 1/7 stranded",
             "4/7 research/ notebook-ada 4g.40gb",
             "embed-66b7d-l0p9k live search 0.25 $2.00/h $48.00 $48.00 100 %",
             "resnet-0 ended vision – – $144.00",
             "b300-benchmark live – 1 no price 20.0 GPU-h no price – –",
-            "held by nobody – 29.9 GPU-h",
+            "no known holder – 29.9 GPU-h",
             "price × time = used + underused + idle",
             "NVIDIA driver 580.82.07",
         ],
@@ -143,6 +144,22 @@ fn a_finops_person_finds_the_numbers_of_the_report() {
     assert!(dom.contains("http-equiv=\"refresh\""), "the page is alive without a script, too");
     for word in ["NaN", "inf ", "undefined", "null"] {
         assert!(!text.contains(word), "{word} in {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_attributed_is_not_called_free() {
+    let mut report = rich_report::report();
+    report.pods.clear();
+    for line in &mut report.devices {
+        line.holdings.clear();
+        line.unheld = vec![(State::Unattributed, (1, 1))];
+    }
+    let published = Published { report: Some(Arc::new(report)), ..published() };
+    let (text, _) = browse(&Server::start(published, Limits::USUAL));
+    check_shows(&text, &["all unattributed", "Nobody can be named: the kubelet", "no known holder"]);
+    for wrong in ["No pod holds a GPU.", "all unallocated", "held by nobody –"] {
+        assert!(!text.contains(wrong), "{wrong} in {text}");
     }
 }
 

@@ -167,15 +167,16 @@ fn of_total(value: Option<(String, String)>) -> Markup {
     html! { @if let Some((value, total)) = value { (value) span.sub { (total) } } @else { (DASH) } }
 }
 
+/// Who holds which part, and of the rest in which way it is not held.
 fn holders(line: &DeviceLine) -> Markup {
     html! {
-        @if line.holdings.is_empty() { span.nobody { "nobody" } } @else {
+        @if line.holdings.is_empty() && line.unheld.is_empty() { (DASH) } @else {
             ul.holders {
                 @for holding in &line.holdings {
                     li { (fraction(holding.share)) span { (holding.namespace) "/" wbr; (holding.pod) (profile(&line.gpu, holding)) } }
                 }
-                @if let Some(rest) = rest(&line.holdings) {
-                    li.nobody { (fraction(rest)) span { "nobody" } }
+                @for (state, part) in &line.unheld {
+                    li.nobody { (fraction(*part)) span { (state.as_str()) } }
                 }
             }
         }
@@ -193,22 +194,6 @@ fn profile(gpu: &Gpu, holding: &HoldingLine) -> Markup {
     html! { @if let Some(device) = device { " " span.profile { (device.profile) } } }
 }
 
-/// What is missing to a whole; `None` if nothing is, or the fractions are too fine to tell.
-fn rest(holdings: &[HoldingLine]) -> Option<(u64, u64)> {
-    let (mut part, mut whole) = (1_u64, 1_u64);
-    for (held, of) in holdings.iter().map(|holding| holding.share) {
-        let common = whole.checked_mul(of / gcd(whole, of).max(1))?;
-        part = part.checked_mul(common / whole)?.checked_sub(held.checked_mul(common.checked_div(of)?)?)?;
-        whole = common;
-    }
-    let divisor = gcd(part, whole).max(1);
-    (part > 0).then_some((part / divisor, whole / divisor))
-}
-
-fn gcd(one: u64, other: u64) -> u64 {
-    if other == 0 { one } else { gcd(other, one % other) }
-}
-
 // === pods ===
 
 const POD: Column = ("Pod", Content::Text);
@@ -223,11 +208,17 @@ pub(super) fn pods(report: &Report) -> Markup {
     let mut lines: Vec<&PodLine> = report.pods.iter().collect();
     // Those without a price have no cost to be sorted by; their time says how much there is to find out.
     lines.sort_by_key(|line| std::cmp::Reverse((line.totals.total_cost(), line.totals.total_time())));
+    let mut unheld = report.devices.iter().flat_map(|line| &line.unheld);
+    let is_unattributed = unheld.any(|(state, _)| *state == State::Unattributed);
     let table = Table {
         id: "pods",
         title: "Pods",
         columns: &[POD, TEAM, GPUS, RATE, COST, IDLE, WASTE, SPLIT],
-        without_rows: "No pod holds a GPU.",
+        without_rows: if is_unattributed {
+            "Nobody can be named: the kubelet does not say, or not readably, which pod holds a GPU."
+        } else {
+            "No pod holds a GPU."
+        },
     };
     table.render(&lines, |line| pod_row(line))
 }
@@ -313,7 +304,7 @@ fn payer_row((namespace, team): (&str, &str), payer: &Payer, bill: u128) -> Mark
     };
     html! {
         tr role="row" {
-            (head(&html! { @if is_held { (namespace) } @else { span.nobody { "held by nobody" } } }))
+            (head(&html! { @if is_held { (namespace) } @else { span.nobody { "no known holder" } } }))
             (cell(TEAM, &or_dash(team)))
             (cell(TIME, &html! {
                 (words::gpu_hours(payer.time))
@@ -366,28 +357,5 @@ fn split_bar(totals: &Totals) -> Markup {
         words::bar(&Split::of_cost(totals), words::dollars_of)
     } else {
         words::bar(&Split::of_time(totals), |nanos| words::gpu_hours(GpuTime::from_nanos(nanos)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nobody_holds_is_an_exact_fraction() {
-        let holding = |share| HoldingLine { namespace: "".into(), pod: "".into(), mig_device: None, share };
-        let check = |shares: &[(u64, u64)], expected| {
-            let holdings: Vec<_> = shares.iter().copied().map(holding).collect();
-            assert_eq!(rest(&holdings), expected, "{shares:?}");
-        };
-        check(&[(1, 4), (1, 4)], Some((1, 2)));
-        check(&[(4, 7), (1, 7)], Some((2, 7)));
-        check(&[(1, 2), (1, 3)], Some((1, 6)));
-        check(&[(1, 1)], None);
-        check(&[(3, 7), (4, 7)], None);
-        check(&[], Some((1, 1)));
-        check(&[(1, 0)], None);
-        check(&[(2, 1)], None);
-        check(&[(1, u64::MAX), (1, u64::MAX - 1)], None);
     }
 }

@@ -150,9 +150,10 @@ pub(super) fn about_dollars(value: f64) -> String {
     if value < 1_000.0 { dollars(value) } else { format!("${}", grouped(&format!("{value:.0}"))) }
 }
 
-/// A price as it was written: all its digits.
+/// A price: four digits after the point, or all of one below a cent.
 pub(super) fn price(rate: Rate) -> String {
-    let nanos = rate.nanos_per_hour();
+    let exact = rate.nanos_per_hour();
+    let nanos = if exact < 10_000_000 { exact } else { exact.saturating_add(50_000) / 100_000 * 100_000 };
     let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
     format!("${}/h", grouped(trimmed(&text)))
 }
@@ -298,10 +299,12 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(dollars(value), expected);
         }
-        assert_eq!(price(Rate::from_nanos_per_hour(6_326_250_000)), "$6.32625/h");
+        assert_eq!(price(Rate::from_nanos_per_hour(6_326_250_000)), "$6.3263/h");
         assert_eq!(price(Rate::from_nanos_per_hour(8_000_000_000)), "$8.00/h");
+        assert_eq!(price(Rate::from_nanos_per_hour(3_430_875_000)), "$3.4309/h");
+        assert_eq!(price(Rate::from_nanos_per_hour(99_999)), "$0.000099999/h");
         assert_eq!(price(Rate::from_nanos_per_hour(400_000)), "$0.0004/h");
-        assert_eq!(price(Rate::from_nanos_per_hour(u64::MAX)), "$18,446,744,073.709551615/h");
+        assert_eq!(price(Rate::from_nanos_per_hour(u64::MAX)), "$18,446,744,073.7095/h");
         assert_eq!((about_dollars(652.8), about_dollars(19_584.4)), ("$652.80".into(), "$19,584".into()));
         assert!(dollars_of(u128::MAX).starts_with('$'));
     }
