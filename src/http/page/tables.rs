@@ -119,7 +119,7 @@ fn gpu_row(line: &DeviceLine) -> Markup {
 
 fn gpu_name(line: &DeviceLine) -> Markup {
     html! {
-        span.index { (line.gpu.index) } span.model title=(line.gpu.uuid) { (line.gpu_model) }
+        span.model title=(line.gpu.uuid) { span.index { (line.gpu.index) } (line.gpu_model) }
         span.sub title=(line.gpu.product) { (sharing(line)) }
         @if let Some(fault) = line.fault { span.alarm { (words::fault(fault)) } }
         @for xid in &line.xids {
