@@ -121,8 +121,9 @@ impl NodeFeed {
         let reading = self.driver.read(clock::wall(), patience).await;
         let (at, wall) = (clock::uptime(), clock::wall());
         self.take_stock(&reading, wall, at.since(asked));
-        for gpu in reading.gpus.iter().flatten() {
-            self.holdable.insert(Arc::clone(&gpu.uuid), devices(gpu));
+        if matches!(self.holding, Holding::Node) {
+            let shown = reading.gpus.iter().flatten();
+            self.holdable.extend(shown.map(|gpu| (Arc::clone(&gpu.uuid), devices(gpu))));
         }
         let (allocations, kubelet) = self.allocations(at);
         let described = self.described.as_ref().map(|latest| latest.borrow().clone());
