@@ -18,6 +18,7 @@ pub mod cost;
 
 // The one clock, and what the exporter says about itself.
 pub mod clock;
+mod errors;
 pub mod status;
 
 // Where observations come from.

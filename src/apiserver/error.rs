@@ -1,9 +1,9 @@
 //! What can go wrong between us and the API server, and what people can do about it.
 
-use std::error::Error as _;
-use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::errors;
 
 /// What can go wrong between us and the API server.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +105,7 @@ impl Error {
 
     /// What is wrong and what to do about it, in one line.
     pub(super) fn message(&self) -> String {
-        let mut message = format!("failed to {}", self.chain());
+        let mut message = format!("failed to {}", errors::chain(self));
         if let Some(advice) = self.advice() {
             message.push_str("; ");
             message.push_str(advice);
@@ -132,16 +132,5 @@ impl Error {
             }
             _ => None,
         }
-    }
-
-    /// The error and all its causes. Some libraries repeat their cause in their own words.
-    fn chain(&self) -> String {
-        let causes = iter::successors(self.source(), |&cause| cause.source()).map(ToString::to_string);
-        causes.fold(
-            self.to_string(),
-            |text, cause| {
-                if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-            },
-        )
     }
 }

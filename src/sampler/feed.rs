@@ -1,7 +1,6 @@
 //! Where observations come from: a real node, or a simulated one.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::sync::watch;
 use crate::apiserver;
 use crate::clock;
 use crate::demo::Demo;
+use crate::errors;
 use crate::kubelet;
 use crate::nvml::{self, Driver, Reading};
 use crate::observation::{
@@ -203,21 +203,12 @@ fn devices(gpu: &Gpu) -> Vec<DeviceId> {
 /// What failed in one reading, in one line for people.
 fn message(errors: &[nvml::Error]) -> String {
     let mut told: Vec<String> =
-        errors.iter().take(ERRORS_TOLD).map(|error| format!("failed to {}", chain(error))).collect();
+        errors.iter().take(ERRORS_TOLD).map(|error| format!("failed to {}", errors::chain(error))).collect();
     let more = errors.len().saturating_sub(ERRORS_TOLD);
     if more > 0 {
         told.push(format!("and {more} more"));
     }
     told.join("; ")
-}
-
-/// An error and what caused it, in one line. Some libraries repeat their cause in their own words.
-fn chain(error: &nvml::Error) -> String {
-    let causes = iter::successors(Error::source(error), |cause| (*cause).source()).map(ToString::to_string);
-    causes.fold(
-        error.to_string(),
-        |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
-    )
 }
 
 #[cfg(test)]

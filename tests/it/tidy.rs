@@ -27,6 +27,7 @@ const LAYERS: &[Layer] = &[
     // The one clock.
     Layer { module: "clock", ours: &["observation"], crates: &["rustix::time"] },
     // What the exporter says about itself beside the report.
+    Layer { module: "errors", ours: &[], crates: &[] },
     Layer { module: "status", ours: &["observation", "cost::report"], crates: &[] },
     // Where observations come from. The far sides do not know each other, and none knows a price.
     Layer {
@@ -42,7 +43,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "apiserver",
-        ours: &["observation", "clock"],
+        ours: &["observation", "clock", "errors"],
         crates: &["futures", "k8s_openapi", "kube", "serde", "serde_json", "thiserror", "tokio", "tracing"],
     },
     Layer { module: "demo", ours: &["observation"], crates: &["serde", "serde_yaml"] },
@@ -61,6 +62,7 @@ const LAYERS: &[Layer] = &[
             "cost::meter",
             "cost::report",
             "clock",
+            "errors",
             "status",
             "nvml",
             "kubelet",
