@@ -102,6 +102,8 @@ impl Demo {
             driver_version: Some(Arc::clone(&self.driver_version)),
             allocations: Some(Arc::new(self.allocations(at, now))),
             pods: self.actors.iter().filter_map(|actor| actor.pod(now)).collect(),
+            pods_told_at: Some(at),
+            dynamic: Arc::default(),
             node: Arc::clone(&self.node),
         }
     }
@@ -112,6 +114,7 @@ impl Demo {
         let millis = silent_since.unwrap_or(now.millis);
         Allocations {
             read_at: silent_since.map_or(at, |millis| Uptime::from_nanos(millis.saturating_mul(1_000_000))),
+            answering_since: Uptime::default(),
             containers: self.actors.iter().filter_map(|actor| actor.allocation(millis)).collect(),
             advertised: Some(
                 self.boards.iter().flat_map(|board| board.advertised(millis)).cloned().collect(),
@@ -128,7 +131,6 @@ impl Actor {
         let pod = Pod {
             key: PodKey::new(script.namespace.as_str(), script.name.as_str()),
             uid: uuid(&format!("{node} {}/{}", script.namespace, script.name)).into(),
-            created: UnixTime::default(),
             labels: CostLabels {
                 team: labels.team.as_str().into(),
                 project: labels.project.as_str().into(),
@@ -142,6 +144,7 @@ impl Actor {
                 kind: script.workload.kind.as_str().into(),
                 name: script.workload.name.as_str().into(),
             }),
+            ..Pod::default()
         };
         Self {
             seats: seats(&pod, script, boards),
@@ -168,6 +171,7 @@ impl Actor {
         Some(Allocation {
             pod: self.key(run),
             container: "main".into(),
+            resource: "nvidia.com/gpu".into(),
             devices: self.seats.iter().map(|seat| seat.device.clone()).collect(),
         })
     }

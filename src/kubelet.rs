@@ -108,6 +108,8 @@ struct Poller {
     resources: ResourceNames,
     interval: Duration,
     failures: u32,
+    /// Since when the kubelet has answered without a break.
+    answering_since: Option<Uptime>,
     latest: Latest,
 }
 
@@ -128,6 +130,7 @@ impl Poller {
             resources: settings.resources,
             interval: settings.interval,
             failures: 0,
+            answering_since: None,
             latest: Latest::default(),
         }
     }
@@ -143,6 +146,7 @@ impl Poller {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
+                self.answering_since = None;
                 self.latest.failed(&error);
                 Pause { length: backoff(self.failures, random()), ends_when_woken: !error.asks_for_calm() }
             }
@@ -153,7 +157,8 @@ impl Poller {
         let answer = self.client.list().await?;
         let read_at = clock::uptime();
         let containers = allocations_of(&answer, &self.resources);
-        Ok(Allocations { read_at, containers, advertised: self.advertised().await })
+        let answering_since = *self.answering_since.get_or_insert(read_at);
+        Ok(Allocations { read_at, answering_since, containers, advertised: self.advertised().await })
     }
 
     async fn advertised(&mut self) -> Option<Vec<DeviceId>> {

@@ -31,6 +31,7 @@
 //! which a replay ends, because the lines that follow may lean on the broken one.
 
 mod allocation;
+mod claim;
 mod gpu;
 mod line;
 mod pod;

@@ -74,6 +74,7 @@ impl Object {
             created: self.metadata.created(),
             labels: labels.read(&self.metadata),
             workload: workload::of(&self.metadata),
+            ..Pod::default()
         })
     }
 

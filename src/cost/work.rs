@@ -1,6 +1,6 @@
 //! What each holder of a GPU did in an interval, as a part of its own share.
 
-use crate::observation::{Activity, Gpu, Mig, Ppm, Process};
+use crate::observation::{Activity, Gpu, Mig, Ppm, Process, Worker};
 
 use super::attribution::{Claim, GpuClaims, Holding};
 use super::report::{Attribution, State};
@@ -136,7 +136,8 @@ impl<'a> Worked<'a> {
 }
 
 fn is_of(process: &Process, holding: &Holding) -> bool {
-    process.mig_device == holding.mig_device && process.pod.as_ref() == Some(&holding.pod)
+    process.mig_device == holding.mig_device
+        && matches!(&process.worker, Worker::Pod(pod) if *pod == holding.pod)
 }
 
 fn total<'p>(processes: impl Iterator<Item = &'p Process>) -> u64 {

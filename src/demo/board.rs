@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::observation::{
     Activity, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Partition, Ppm, Process,
-    UnixTime, UtilizationSource, Xid,
+    UnixTime, UtilizationSource, Worker, Xid,
 };
 
 use super::curve::Run;
@@ -280,7 +280,8 @@ impl Present<'_> {
     fn process(&self) -> Option<Process> {
         let utilization = Ppm::new(self.level);
         (utilization > Ppm::ZERO).then(|| Process {
-            pod: Some(self.actor.key(self.run)),
+            pid: 0,
+            worker: Worker::Pod(self.actor.key(self.run)),
             utilization,
             mig_device: None,
         })

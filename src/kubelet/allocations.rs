@@ -7,50 +7,83 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{Allocation, DeviceId, PodKey};
+use crate::observation::{Allocation, ClaimKey, DeviceId, DeviceTarget, DynamicDevice, PodKey};
 
 use super::device_id;
-use super::messages::{AllocatableResourcesResponse, ContainerDevices, ListPodResourcesResponse};
+use super::messages::{
+    AllocatableResourcesResponse, ClaimResource, ContainerDevices, DynamicResource, ListPodResourcesResponse,
+};
 use super::resource_names::ResourceNames;
 
-/// The containers that hold at least one GPU device, sorted, each once.
+/// The driver of NVIDIA's for dynamic resource allocation whose devices are GPUs. Its sibling
+/// `compute-domain.nvidia.com` gives out none.
+const GPU_DRIVER: &str = "gpu.nvidia.com";
+
+/// The containers that hold at least one GPU device, by plugin or by claim, sorted, one entry per resource.
 ///
-/// Claims (`dynamic_resources`) are not devices and hold nothing here.
+/// A claim that the kubelet has not prepared is a holding too: of what, only the API server knows.
 #[must_use]
 pub fn allocations_of(answer: &ListPodResourcesResponse, resources: &ResourceNames) -> Vec<Allocation> {
-    let mut holders: BTreeMap<(PodKey, Arc<str>), BTreeSet<DeviceId>> = BTreeMap::new();
+    let mut holders: BTreeMap<(PodKey, Arc<str>, Arc<str>), BTreeSet<DeviceId>> = BTreeMap::new();
     for pod in &answer.pod_resources {
+        let key = PodKey::new(pod.namespace.as_str(), pod.name.as_str());
         for container in &pod.containers {
-            let devices = gpu_devices(&container.devices, resources);
-            if !devices.is_empty() {
-                let key = PodKey::new(pod.namespace.as_str(), pod.name.as_str());
-                holders.entry((key, container.name.as_str().into())).or_default().extend(devices);
+            let plugged = gpu_devices(&container.devices, resources);
+            let claimed = container.dynamic_resources.iter().flat_map(claimed_devices);
+            for (resource, id) in plugged.chain(claimed) {
+                let holder = (key.clone(), container.name.as_str().into(), resource.into());
+                holders.entry(holder).or_default().insert(id);
             }
         }
     }
-    holders
-        .into_iter()
-        .map(|((pod, container), devices)| Allocation {
-            pod,
-            container,
-            devices: devices.into_iter().collect(),
-        })
-        .collect()
+    let allocation = |((pod, container, resource), devices): (_, BTreeSet<DeviceId>)| Allocation {
+        pod,
+        container,
+        resource,
+        devices: devices.into_iter().collect(),
+    };
+    holders.into_iter().map(allocation).collect()
 }
 
 /// The GPU devices that can be allocated, sorted, each once.
 #[must_use]
 pub fn advertised_by(answer: &AllocatableResourcesResponse, resources: &ResourceNames) -> Vec<DeviceId> {
-    gpu_devices(&answer.devices, resources).into_iter().collect()
+    let ids: BTreeSet<DeviceId> = gpu_devices(&answer.devices, resources).map(|(_, id)| id).collect();
+    ids.into_iter().collect()
 }
 
-fn gpu_devices(entries: &[ContainerDevices], resources: &ResourceNames) -> BTreeSet<DeviceId> {
-    entries
-        .iter()
-        .filter(|entry| resources.contains(&entry.resource_name))
-        .flat_map(|entry| &entry.device_ids)
-        .map(|id| device_id::parse(id))
-        .collect()
+/// The GPU devices of plugins, each with its resource.
+fn gpu_devices<'a>(
+    entries: &'a [ContainerDevices],
+    resources: &ResourceNames,
+) -> impl Iterator<Item = (&'a str, DeviceId)> {
+    let gpus = entries.iter().filter(|entry| resources.contains(&entry.resource_name));
+    gpus.flat_map(|entry| {
+        entry.device_ids.iter().map(|id| (entry.resource_name.as_str(), device_id::parse(id)))
+    })
+}
+
+/// The GPU devices of a claim, each with its driver. Their CDI names are no help: they pile up from device to device.
+fn claimed_devices(resource: &DynamicResource) -> Vec<(&str, DeviceId)> {
+    let claim = ClaimKey {
+        namespace: resource.claim_namespace.as_str().into(),
+        name: resource.claim_name.as_str().into(),
+    };
+    let whole = |target| DeviceId { target, replica: None };
+    if resource.claim_resources.is_empty() {
+        return vec![("", whole(DeviceTarget::Claim(claim)))];
+    }
+    let gpus = resource.claim_resources.iter().filter(|device| device.driver_name == GPU_DRIVER);
+    let claimed = |device: &ClaimResource| DeviceTarget::Claimed {
+        claim: claim.clone(),
+        device: DynamicDevice {
+            driver: device.driver_name.as_str().into(),
+            pool: device.pool_name.as_str().into(),
+            device: device.device_name.as_str().into(),
+        },
+        share_id: device.share_id.as_deref().filter(|id| !id.is_empty()).map(Into::into),
+    };
+    gpus.map(|device| (GPU_DRIVER, whole(claimed(device)))).collect()
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 //! device file, `nvidia<N>`, with `/gi<M>` for a MIG device and `/vgpu<K>` for a shared slot.
 //!
 //! Other plugins use ids that look alike but do not name the GPU that the pod runs on (HAMi and Volcano decide later,
-//! in an annotation; gpushare makes one up) or name something that NVML does not show (PCI addresses, IOMMU groups,
-//! mediated devices). Those are [`DeviceTarget::Unreadable`]: somebody holds something, and a guess would bill the
-//! wrong GPU. The same goes for an id that is almost right: two spellings of one replica would count twice.
+//! in an annotation; gpushare makes one up): a [`DeviceTarget::Slot`]. And some name what NVML does not show (PCI
+//! addresses, IOMMU groups, mediated devices). Those are [`DeviceTarget::Unreadable`]: somebody holds something, and a
+//! guess would bill the wrong GPU. The same goes for an id that is almost right: two spellings of one replica would
+//! count twice.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,6 +28,9 @@ const MIG_PREFIX: &str = "MIG-";
 /// The lengths of a UUID's five groups of hexadecimal digits.
 const UUID_GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
+/// How long that is, with the hyphens between the groups.
+const UUID_LENGTH: usize = 36;
+
 /// Reads a device id; one that no rule reads is kept as it is.
 ///
 /// UUIDs come back in lower case behind `GPU-` or `MIG-`, as NVML spells them.
@@ -34,6 +38,7 @@ const UUID_GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 pub fn parse(id: &str) -> DeviceId {
     nvidia_device(id)
         .or_else(|| gke_device(id))
+        .or_else(|| slot(id))
         .unwrap_or_else(|| DeviceId { target: DeviceTarget::Unreadable(id.into()), replica: None })
 }
 
@@ -70,6 +75,17 @@ fn gke_device(id: &str) -> Option<DeviceId> {
 }
 
 /// `GPU-<uuid>`.
+/// `GPU-<uuid>-<i>` of HAMi and Volcano, `GPU-<uuid>-memory-<i>` and `GPU-<uuid>-core-<i>` of Volcano,
+/// `GPU-<uuid>-_-<n>` of gpushare.
+fn slot(id: &str) -> Option<DeviceId> {
+    let (device, unit) = id.split_at_checked(GPU_PREFIX.len() + UUID_LENGTH)?;
+    gpu(device)?;
+    let unit = unit.strip_prefix('-')?;
+    let kinds = ["memory-", "core-", "_-"];
+    number(kinds.into_iter().find_map(|kind| unit.strip_prefix(kind)).unwrap_or(unit))?;
+    Some(DeviceId { target: DeviceTarget::Slot(id.into()), replica: None })
+}
+
 fn gpu(device: &str) -> Option<Arc<str>> {
     let uuid = uuid(strip_prefix_of_any_case(device, GPU_PREFIX)?)?;
     Some(format!("{GPU_PREFIX}{uuid}").into())
@@ -120,7 +136,9 @@ impl fmt::Display for DeviceId {
             DeviceTarget::MinorInstance { minor, gpu_instance } => {
                 write!(f, "nvidia{minor}/gi{gpu_instance}")?;
             }
-            DeviceTarget::Unreadable(id) => f.write_str(id)?,
+            DeviceTarget::Claimed { claim, device, .. } => write!(f, "{device} of claim {claim}")?,
+            DeviceTarget::Claim(claim) => write!(f, "claim {claim}")?,
+            DeviceTarget::Slot(id) | DeviceTarget::Unreadable(id) => f.write_str(id)?,
         }
         match (self.replica, &self.target) {
             (None, _) => Ok(()),
@@ -194,14 +212,19 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_keeps_its_spelling_and_names_no_gpu() {
+        let slot = |id: &str| check(id, DeviceTarget::Slot(id.into()), None);
+        // HAMi and Volcano: the GPU is in an annotation.
+        slot(&format!("GPU-{UUID}-3"));
+        slot(&format!("GPU-{UUID}-memory-17"));
+        slot(&format!("GPU-{UUID}-core-99"));
+        // Alibaba's gpushare: a unit of memory; the GPU is made up.
+        slot(&format!("GPU-{UUID}-_-42"));
+    }
+
+    #[test]
     fn the_forms_of_other_plugins_are_not_guessed() {
         check_unreadable(&[
-            // HAMi and Volcano: a slot; the GPU is in an annotation.
-            &format!("GPU-{UUID}-3"),
-            &format!("GPU-{UUID}-memory-17"),
-            &format!("GPU-{UUID}-core-99"),
-            // Alibaba gpushare: a unit of memory; the GPU is made up.
-            &format!("GPU-{UUID}-_-42"),
             // KubeVirt: an IOMMU group, a PCI address, a mediated device.
             "42",
             "0000:3b:00.0",
@@ -237,6 +260,12 @@ mod tests {
             &format!("GPU-{UUID}::4294967296"),
             &format!("GPU-{UUID}/1/0"),
             &format!("GPU-{UUID}/vgpu0"),
+            &format!("GPU-{UUID}-"),
+            &format!("GPU-{UUID}-03"),
+            &format!("GPU-{UUID}-memory-"),
+            &format!("GPU-{UUID}-disk-1"),
+            &format!("GPU-{UUID}-1-2"),
+            &format!("MIG-{UUID}-1"),
             &format!("MIG-GPU-{UUID}"),
             &format!("MIG-GPU-{UUID}/1"),
             &format!("MIG-GPU-{UUID}/1/"),

@@ -51,6 +51,8 @@ impl Default for ResourceNames {
             ResourceName::Exactly("nvidia.com/gpu".to_owned()),
             ResourceName::Exactly("nvidia.com/gpu.shared".to_owned()),
             ResourceName::BeginsWith("nvidia.com/mig-".to_owned()),
+            ResourceName::Exactly("volcano.sh/vgpu-number".to_owned()),
+            ResourceName::Exactly("aliyun.com/gpu-mem".to_owned()),
         ])
     }
 }

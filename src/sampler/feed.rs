@@ -58,6 +58,8 @@ pub struct NodeFeed {
     holdable: BTreeMap<Arc<str>, Vec<DeviceId>>,
     node: Arc<Node>,
     boot: Arc<str>,
+    /// When the pods were last known to be as the API server told them.
+    pods_told_at: Option<Uptime>,
     status: SourceStatus,
 }
 
@@ -106,6 +108,7 @@ impl NodeFeed {
             described: None,
             node,
             boot: clock::boot(),
+            pods_told_at: None,
             status,
         }
     }
@@ -127,6 +130,9 @@ impl NodeFeed {
         }
         let (allocations, kubelet) = self.allocations(at);
         let described = self.described.as_ref().map(|latest| latest.borrow().clone());
+        if described.as_ref().is_some_and(|latest| latest.up) {
+            self.pods_told_at = Some(at);
+        }
         let (pods, node) = described.as_ref().map_or_else(
             || (Arc::default(), Arc::clone(&self.node)),
             |latest| (Arc::clone(&latest.pods), Arc::clone(&latest.node)),
@@ -141,6 +147,8 @@ impl NodeFeed {
             driver_version: reading.driver_version,
             allocations,
             pods,
+            pods_told_at: self.pods_told_at,
+            dynamic: Arc::default(),
             node,
         };
         (seen, sources)
@@ -173,9 +181,10 @@ impl NodeFeed {
         let allocation = Allocation {
             pod: PodKey::new(HOST_NAMESPACE, Arc::clone(&self.node.name)),
             container: Arc::default(),
+            resource: Arc::default(),
             devices: self.holdable.values().flatten().cloned().collect(),
         };
-        Allocations { read_at, containers: vec![allocation], advertised: None }
+        Allocations { read_at, containers: vec![allocation], ..Allocations::default() }
     }
 }
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::observation::{Allocation, Allocations, DeviceId, DeviceTarget, PodKey, Uptime};
 
+use super::claim::{WireClaimKey, WireDynamicDevice};
+
 /// What the kubelet answered; when it did stands beside it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WireAllocations {
@@ -17,6 +19,8 @@ pub(super) struct WireAllocations {
 struct WireAllocation {
     pod: WirePodKey,
     container: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    resource: String,
     devices: Vec<WireDeviceId>,
 }
 
@@ -39,9 +43,24 @@ struct WireDeviceId {
 enum WireDeviceTarget {
     Gpu(String),
     MigDevice(String),
-    MigInstance { gpu: String, gpu_instance: u32, compute_instance: u32 },
+    MigInstance {
+        gpu: String,
+        gpu_instance: u32,
+        compute_instance: u32,
+    },
     Minor(u32),
-    MinorInstance { minor: u32, gpu_instance: u32 },
+    MinorInstance {
+        minor: u32,
+        gpu_instance: u32,
+    },
+    Slot(String),
+    Claimed {
+        claim: WireClaimKey,
+        device: WireDynamicDevice,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        share_id: Option<String>,
+    },
+    Claim(WireClaimKey),
     Unreadable(String),
 }
 
@@ -49,7 +68,7 @@ enum WireDeviceTarget {
 
 impl From<&Allocations> for WireAllocations {
     fn from(allocations: &Allocations) -> Self {
-        let Allocations { read_at: _, containers, advertised } = allocations;
+        let Allocations { read_at: _, answering_since: _, containers, advertised } = allocations;
         Self {
             containers: containers.iter().map(Into::into).collect(),
             advertised: advertised.as_ref().map(|ids| ids.iter().map(Into::into).collect()),
@@ -61,6 +80,7 @@ impl From<WireAllocations> for Allocations {
     fn from(wire: WireAllocations) -> Self {
         Self {
             read_at: Uptime::default(),
+            answering_since: Uptime::default(),
             containers: wire.containers.into_iter().map(Into::into).collect(),
             advertised: wire.advertised.map(|ids| ids.into_iter().map(Into::into).collect()),
         }
@@ -71,10 +91,11 @@ impl From<WireAllocations> for Allocations {
 
 impl From<&Allocation> for WireAllocation {
     fn from(allocation: &Allocation) -> Self {
-        let Allocation { pod, container, devices } = allocation;
+        let Allocation { pod, container, resource, devices } = allocation;
         Self {
             pod: pod.into(),
             container: container.as_ref().into(),
+            resource: resource.as_ref().into(),
             devices: devices.iter().map(Into::into).collect(),
         }
     }
@@ -85,6 +106,7 @@ impl From<WireAllocation> for Allocation {
         Self {
             pod: wire.pod.into(),
             container: wire.container.into(),
+            resource: wire.resource.into(),
             devices: wire.devices.into_iter().map(Into::into).collect(),
         }
     }
@@ -136,6 +158,13 @@ impl From<&DeviceTarget> for WireDeviceTarget {
             DeviceTarget::MinorInstance { minor, gpu_instance } => {
                 Self::MinorInstance { minor: *minor, gpu_instance: *gpu_instance }
             }
+            DeviceTarget::Slot(id) => Self::Slot(id.as_ref().into()),
+            DeviceTarget::Claimed { claim, device, share_id } => Self::Claimed {
+                claim: claim.into(),
+                device: device.into(),
+                share_id: share_id.as_deref().map(Into::into),
+            },
+            DeviceTarget::Claim(claim) => Self::Claim(claim.into()),
             DeviceTarget::Unreadable(id) => Self::Unreadable(id.as_ref().into()),
         }
     }
@@ -153,6 +182,13 @@ impl From<WireDeviceTarget> for DeviceTarget {
             WireDeviceTarget::MinorInstance { minor, gpu_instance } => {
                 Self::MinorInstance { minor, gpu_instance }
             }
+            WireDeviceTarget::Slot(id) => Self::Slot(id.into()),
+            WireDeviceTarget::Claimed { claim, device, share_id } => Self::Claimed {
+                claim: claim.into(),
+                device: device.into(),
+                share_id: share_id.map(Into::into),
+            },
+            WireDeviceTarget::Claim(claim) => Self::Claim(claim.into()),
             WireDeviceTarget::Unreadable(id) => Self::Unreadable(id.into()),
         }
     }

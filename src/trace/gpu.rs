@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::observation::{
     Activity, Fault, Gpu, Health, Memory, Mig, MigDevice, Partition, Ppm, Process, UnixTime,
-    UtilizationSource, Xid,
+    UtilizationSource, Worker, Xid,
 };
 
 use super::allocation::WirePodKey;
+use super::line::is_default;
 
 /// A GPU. It is healthy if it has no fault, and whole if it has no partition.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +49,7 @@ enum WireFault {
     ResetRequired,
     NotResponding,
     Missing,
+    Xid,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,8 +104,12 @@ enum WireUtilizationSource {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct WireProcess {
+    #[serde(default)]
+    pid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<WirePodKey>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unknown: bool,
     utilization: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     mig_device: Option<String>,
@@ -178,6 +184,7 @@ impl WireFault {
             Health::Unavailable(Fault::ResetRequired) => Some(Self::ResetRequired),
             Health::Unavailable(Fault::NotResponding) => Some(Self::NotResponding),
             Health::Unavailable(Fault::Missing) => Some(Self::Missing),
+            Health::Unavailable(Fault::Xid) => Some(Self::Xid),
         }
     }
 }
@@ -189,6 +196,7 @@ impl From<WireFault> for Fault {
             WireFault::ResetRequired => Self::ResetRequired,
             WireFault::NotResponding => Self::NotResponding,
             WireFault::Missing => Self::Missing,
+            WireFault::Xid => Self::Xid,
         }
     }
 }
@@ -326,9 +334,11 @@ impl From<WireUtilizationSource> for UtilizationSource {
 
 impl From<&Process> for WireProcess {
     fn from(process: &Process) -> Self {
-        let Process { pod, utilization, mig_device } = process;
+        let Process { pid, worker, utilization, mig_device } = process;
         Self {
-            pod: pod.as_ref().map(Into::into),
+            pid: *pid,
+            pod: if let Worker::Pod(pod) = worker { Some(pod.into()) } else { None },
+            unknown: *worker == Worker::Unknown,
             utilization: utilization.get(),
             mig_device: mig_device.as_deref().map(Into::into),
         }
@@ -338,7 +348,12 @@ impl From<&Process> for WireProcess {
 impl From<WireProcess> for Process {
     fn from(wire: WireProcess) -> Self {
         Self {
-            pod: wire.pod.map(Into::into),
+            pid: wire.pid,
+            worker: match wire.pod {
+                Some(pod) => Worker::Pod(pod.into()),
+                None if wire.unknown => Worker::Unknown,
+                None => Worker::Host,
+            },
             utilization: Ppm::new(wire.utilization),
             mig_device: wire.mig_device.map(Into::into),
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observation::{Allocations, Node, Observation, Pod, UnixTime, Uptime};
+use crate::observation::{Allocations, Dynamic, Node, Observation, Pod, UnixTime, Uptime};
 
 use super::allocation::WireAllocations;
+use super::claim::WireDynamic;
 use super::gpu::WireGpu;
 use super::pod::{WireNode, WirePod};
 
@@ -23,10 +24,16 @@ pub(super) struct Line {
     gpus: Option<Vec<WireGpu>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allocations_read_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    answering_since: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     allocations: Option<WireAllocations>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pods: Option<Vec<WirePod>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pods_told_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dynamic: Option<WireDynamic>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<WireNode>,
 }
@@ -37,6 +44,7 @@ pub(super) struct Carried {
     boot: Arc<str>,
     allocations: Arc<Allocations>,
     pods: Arc<[Pod]>,
+    dynamic: Arc<Dynamic>,
     node: Arc<Node>,
     /// Whether a reader has the same. Who goes on with a trace does not know what its lines said.
     is_known: bool,
@@ -46,11 +54,11 @@ pub(super) struct Carried {
 
 impl Default for Carried {
     fn default() -> Self {
-        let nothing = Allocations { read_at: Uptime::default(), containers: Vec::new(), advertised: None };
         Self {
             boot: Arc::default(),
-            allocations: nothing.into(),
+            allocations: Arc::default(),
             pods: Arc::default(),
+            dynamic: Arc::default(),
             node: Arc::default(),
             is_known: true,
         }
@@ -65,12 +73,24 @@ impl Carried {
 
     /// The line that tells `seen` to somebody who knows the lines before it.
     pub(super) fn line(&mut self, seen: &Observation) -> Line {
-        let Observation { at, wall, boot, gpus, driver_version, allocations, pods, node } = seen;
+        let Observation {
+            at,
+            wall,
+            boot,
+            gpus,
+            driver_version,
+            allocations,
+            pods,
+            pods_told_at,
+            dynamic,
+            node,
+        } = seen;
         let before = self.clone();
         let is_new = |differs: bool| differs || !before.is_known;
         self.is_known = true;
         self.boot.clone_from(boot);
         self.pods.clone_from(pods);
+        self.dynamic.clone_from(dynamic);
         self.node.clone_from(node);
         if let Some(allocations) = allocations {
             self.allocations.clone_from(allocations);
@@ -82,22 +102,41 @@ impl Carried {
             driver_version: driver_version.as_deref().map(Into::into),
             gpus: gpus.as_ref().map(|gpus| gpus.iter().map(Into::into).collect()),
             allocations_read_at: allocations.as_ref().map(|allocations| allocations.read_at.as_nanos()),
+            answering_since: allocations.as_ref().map_or(0, |a| a.answering_since.as_nanos()),
             allocations: is_new(!says_the_same(&before.allocations, &self.allocations))
                 .then(|| self.allocations.as_ref().into()),
             pods: is_new(before.pods != *pods).then(|| pods.iter().map(Into::into).collect()),
+            pods_told_at: pods_told_at.map(Uptime::as_nanos),
+            dynamic: is_new(before.dynamic != *dynamic).then(|| dynamic.as_ref().into()),
             node: is_new(before.node != *node).then(|| node.as_ref().into()),
         }
     }
 
     /// What a line tells to somebody who knows the lines before it.
     pub(super) fn observation(&mut self, line: Line) -> Observation {
-        let Line { at, wall, boot, driver_version, gpus, allocations_read_at, allocations, pods, node } =
-            line;
+        let Line {
+            at,
+            wall,
+            boot,
+            driver_version,
+            gpus,
+            allocations_read_at,
+            answering_since,
+            allocations,
+            pods,
+            pods_told_at,
+            dynamic,
+            node,
+        } = line;
+        let answering_since = Uptime::from_nanos(answering_since);
         if let Some(boot) = boot {
             self.boot = boot.into();
         }
         if let Some(pods) = pods {
             self.pods = pods.into_iter().map(Into::into).collect();
+        }
+        if let Some(dynamic) = dynamic {
+            self.dynamic = Arc::new(dynamic.into());
         }
         if let Some(node) = node {
             self.node = Arc::new(node.into());
@@ -111,21 +150,31 @@ impl Carried {
             boot: Arc::clone(&self.boot),
             gpus: gpus.map(|gpus| gpus.into_iter().map(Into::into).collect()),
             driver_version: driver_version.map(Into::into),
-            allocations: allocations_read_at.map(|read_at| self.allocations_at(Uptime::from_nanos(read_at))),
+            allocations: allocations_read_at
+                .map(|read_at| self.allocations_at(Uptime::from_nanos(read_at), answering_since)),
             pods: Arc::clone(&self.pods),
+            pods_told_at: pods_told_at.map(Uptime::from_nanos),
+            dynamic: Arc::clone(&self.dynamic),
             node: Arc::clone(&self.node),
         }
     }
 
-    fn allocations_at(&mut self, read_at: Uptime) -> Arc<Allocations> {
-        if self.allocations.read_at != read_at {
-            self.allocations = Arc::new(Allocations { read_at, ..Allocations::clone(&self.allocations) });
+    fn allocations_at(&mut self, read_at: Uptime, answering_since: Uptime) -> Arc<Allocations> {
+        let known = &self.allocations;
+        if (known.read_at, known.answering_since) != (read_at, answering_since) {
+            let known = Allocations::clone(known);
+            self.allocations = Arc::new(Allocations { read_at, answering_since, ..known });
         }
         Arc::clone(&self.allocations)
     }
 }
 
-/// Whether two answers of the kubelet differ in their time at most.
+/// Whether two answers of the kubelet differ in their times at most.
 fn says_the_same(one: &Allocations, other: &Allocations) -> bool {
     one.containers == other.containers && one.advertised == other.advertised
+}
+
+/// For fields that are left out where they say nothing: zero, or no.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observation::{CostLabels, Node, Pod, UnixTime, Workload};
+use crate::observation::{CostLabels, Fraction, FractionOf, Node, Pod, Ppm, UnixTime, Workload};
 
 use super::allocation::WirePodKey;
+use super::line::is_default;
 
 /// A pod.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +19,35 @@ pub(super) struct WirePod {
     labels: WireCostLabels,
     #[serde(skip_serializing_if = "Option::is_none")]
     workload: Option<WireWorkload>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    static_uid: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    ended: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unlisted_gpus: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fractions: Vec<WireFraction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserves: Option<String>,
+}
+
+/// A part of a GPU that an annotation names.
+#[derive(Debug, Serialize, Deserialize)]
+struct WireFraction {
+    of: WireFractionOf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compute: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WireFractionOf {
+    Gpu(String),
+    Index(u32),
+    MigDevice(String),
+    Group(String),
 }
 
 /// The business labels; left out where nobody said.
@@ -59,11 +89,27 @@ pub(super) struct WireNode {
 
 impl From<&Pod> for WirePod {
     fn from(pod: &Pod) -> Self {
-        let Pod { key, uid, created, labels, workload } = pod;
+        let Pod {
+            key,
+            uid,
+            static_uid,
+            created,
+            ended,
+            labels,
+            workload,
+            unlisted_gpus,
+            fractions,
+            reserves,
+        } = pod;
         Self {
             key: key.into(),
             uid: uid.as_ref().into(),
             created: created.as_millis(),
+            static_uid: static_uid.as_deref().map(Into::into),
+            ended: *ended,
+            unlisted_gpus: *unlisted_gpus,
+            fractions: fractions.iter().map(Into::into).collect(),
+            reserves: reserves.as_deref().map(Into::into),
             labels: labels.into(),
             workload: workload.as_ref().map(|Workload { kind, name }| WireWorkload {
                 kind: kind.as_ref().into(),
@@ -80,9 +126,41 @@ impl From<WirePod> for Pod {
             key: wire.key.into(),
             uid: wire.uid.into(),
             created: UnixTime::from_millis(wire.created),
+            static_uid: wire.static_uid.map(Into::into),
+            ended: wire.ended,
+            unlisted_gpus: wire.unlisted_gpus,
+            fractions: wire.fractions.into_iter().map(Into::into).collect(),
+            reserves: wire.reserves.map(Into::into),
             labels: wire.labels.into(),
             workload: wire.workload.map(workload),
         }
+    }
+}
+
+// === impl WireFraction ===
+
+impl From<&Fraction> for WireFraction {
+    fn from(fraction: &Fraction) -> Self {
+        let Fraction { of, compute, memory } = fraction;
+        let of = match of {
+            FractionOf::Gpu(uuid) => WireFractionOf::Gpu(uuid.as_ref().into()),
+            FractionOf::Index(index) => WireFractionOf::Index(*index),
+            FractionOf::MigDevice(uuid) => WireFractionOf::MigDevice(uuid.as_ref().into()),
+            FractionOf::Group(group) => WireFractionOf::Group(group.as_ref().into()),
+        };
+        Self { of, compute: compute.map(Ppm::get), memory: *memory }
+    }
+}
+
+impl From<WireFraction> for Fraction {
+    fn from(wire: WireFraction) -> Self {
+        let of = match wire.of {
+            WireFractionOf::Gpu(uuid) => FractionOf::Gpu(uuid.into()),
+            WireFractionOf::Index(index) => FractionOf::Index(index),
+            WireFractionOf::MigDevice(uuid) => FractionOf::MigDevice(uuid.into()),
+            WireFractionOf::Group(group) => FractionOf::Group(group.into()),
+        };
+        Self { of, compute: wire.compute.map(Ppm::new), memory: wire.memory }
     }
 }
 

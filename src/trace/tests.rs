@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::observation::{
-    Activity, Allocation, Allocations, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig,
-    MigDevice, Node, Partition, Pod, PodKey, Ppm, Process, UnixTime, Uptime, UtilizationSource, Workload,
-    Xid,
+    Activity, Allocation, Allocations, ClaimKey, ClaimedDevice, CostLabels, DeviceId, DeviceTarget, Dynamic,
+    DynamicDevice, Fault, Fraction, FractionOf, Gpu, Health, Memory, Mig, MigDevice, Node, Partition, Pod,
+    PodKey, Ppm, Process, PublishedDevice, ResourceClaim, UnixTime, Uptime, UtilizationSource, Worker,
+    Workload, Xid,
 };
 
 const HEADER: &str = "{\"trace\":\"gpu-cost-exporter\",\"version\":1}\n";
@@ -83,7 +84,7 @@ fn a_broken_line_is_told_with_its_place_and_ends_the_replay() {
             None,
             Some(
                 "read trace t: line 2, column 82: unknown variant `melted`, \
-                 expected one of `lost`, `reset_required`, `not_responding`, `missing`",
+                 expected one of `lost`, `reset_required`, `not_responding`, `missing`, `xid`",
             ),
         ),
     );
@@ -117,23 +118,22 @@ fn a_line_does_not_repeat_the_line_before() {
         at: Uptime::from_nanos(1),
         wall: UnixTime::from_millis(2),
         boot: "b".into(),
-        gpus: None,
-        driver_version: None,
-        allocations: None,
-        pods: Arc::default(),
         node: Arc::new(Node { name: "n".into(), labels: Vec::new() }),
+        ..Observation::default()
     };
     let mut recorder = Recorder::create(&path).unwrap();
     recorder.record(&seen).unwrap();
     let held = Allocation {
         pod: PodKey::new("ml", "job"),
         container: "main".into(),
+        resource: "nvidia.com/gpu".into(),
         devices: vec![DeviceId { target: DeviceTarget::Minor(0), replica: None }],
     };
     for at in [3, 4] {
         seen.at = Uptime::from_nanos(at);
         let containers = vec![held.clone()];
-        seen.allocations = Some(Arc::new(Allocations { read_at: seen.at, containers, advertised: None }));
+        seen.allocations =
+            Some(Arc::new(Allocations { read_at: seen.at, containers, ..Allocations::default() }));
         recorder.record(&seen).unwrap();
     }
     seen.allocations = None;
@@ -142,7 +142,7 @@ fn a_line_does_not_repeat_the_line_before() {
     let text = fs::read_to_string(&path).unwrap();
     expect_test::expect![[r#"
         {"at":1,"wall":2,"boot":"b","node":{"name":"n"}}
-        {"at":3,"wall":2,"allocations_read_at":3,"allocations":{"containers":[{"pod":{"namespace":"ml","name":"job"},"container":"main","devices":[{"device":{"minor":0}}]}]}}
+        {"at":3,"wall":2,"allocations_read_at":3,"allocations":{"containers":[{"pod":{"namespace":"ml","name":"job"},"container":"main","resource":"nvidia.com/gpu","devices":[{"device":{"minor":0}}]}]}}
         {"at":4,"wall":2,"allocations_read_at":4}
         {"at":4,"wall":2}
     "#]]
@@ -169,11 +169,7 @@ fn check_goes_on(content: &str, expected: Result<&str, &str>) {
         at: Uptime::from_nanos(9),
         wall: UnixTime::from_millis(9),
         boot: "b".into(),
-        gpus: None,
-        driver_version: None,
-        allocations: None,
-        pods: Arc::default(),
-        node: Arc::default(),
+        ..Observation::default()
     };
     let recorded = Recorder::create(&path).and_then(|mut recorder| recorder.record(&seen));
     let error = recorded.err().map(|error| error.to_string().replace(&path.display().to_string(), "t"));
@@ -186,8 +182,7 @@ fn check_goes_on(content: &str, expected: Result<&str, &str>) {
 #[test]
 fn a_recorder_goes_on_with_a_trace_and_leaves_another_file_alone() {
     let alone = "{\"at\":9,\"wall\":9,\"boot\":\"b\"}\n";
-    let next =
-        "{\"at\":9,\"wall\":9,\"boot\":\"b\",\"allocations\":{},\"pods\":[],\"node\":{\"name\":\"\"}}\n";
+    let next = "{\"at\":9,\"wall\":9,\"boot\":\"b\",\"allocations\":{},\"pods\":[],\"dynamic\":{},\"node\":{\"name\":\"\"}}\n";
     let first = "{\"at\":1,\"wall\":1}\n";
     check_goes_on("", Ok(alone));
     check_goes_on("{\"tra", Ok(alone));
@@ -287,11 +282,11 @@ fn mig() -> impl Strategy<Value = Mig> {
 fn gpu() -> impl Strategy<Value = Gpu> {
     let names = (text(), any::<u32>(), any::<Option<u32>>(), some(text()), text());
     let state = (health(), mig(), memory(), activity(), source());
-    let process = (some(key()), 0u32..=1_000_000, some(text())).prop_map(|(pod, part, mig_device)| Process {
-        pod,
-        utilization: Ppm::new(part),
-        mig_device,
-    });
+    let worker = prop_oneof![key().prop_map(Worker::Pod), Just(Worker::Host), Just(Worker::Unknown)];
+    let process =
+        (any::<u32>(), worker, 0u32..=1_000_000, some(text())).prop_map(|(pid, worker, part, mig_device)| {
+            Process { pid, worker, utilization: Ppm::new(part), mig_device }
+        });
     let xid = any::<(u64, u64)>().prop_map(|(code, at)| Xid { code, at: UnixTime::from_millis(at) });
     (names, state, any::<[Option<u64>; 3]>(), some(several(process)), several(xid)).prop_map(
         |(names, state, readings, processes, xids)| Gpu {
@@ -324,20 +319,22 @@ fn device_id() -> impl Strategy<Value = DeviceId> {
         any::<u32>().prop_map(DeviceTarget::Minor),
         any::<(u32, u32)>()
             .prop_map(|(minor, gpu_instance)| DeviceTarget::MinorInstance { minor, gpu_instance }),
+        text().prop_map(DeviceTarget::Slot),
+        (claim_key(), dynamic_device(), some(text()))
+            .prop_map(|(claim, device, share_id)| DeviceTarget::Claimed { claim, device, share_id }),
+        claim_key().prop_map(DeviceTarget::Claim),
         text().prop_map(DeviceTarget::Unreadable),
     ];
     (target, any::<Option<u32>>()).prop_map(|(target, replica)| DeviceId { target, replica })
 }
 
 fn allocations() -> impl Strategy<Value = Arc<Allocations>> {
-    let allocation = (key(), text(), several(device_id())).prop_map(|(pod, container, devices)| Allocation {
-        pod,
-        container,
-        devices,
-    });
-    (any::<u64>(), several(allocation), some(several(device_id()))).prop_map(
-        |(at, containers, advertised)| {
-            Arc::new(Allocations { read_at: Uptime::from_nanos(at), containers, advertised })
+    let allocation = (key(), text(), text(), several(device_id()))
+        .prop_map(|(pod, container, resource, devices)| Allocation { pod, container, resource, devices });
+    (any::<[u64; 2]>(), several(allocation), some(several(device_id()))).prop_map(
+        |(times, containers, advertised)| {
+            let [read_at, answering_since] = times.map(Uptime::from_nanos);
+            Arc::new(Allocations { read_at, answering_since, containers, advertised })
         },
     )
 }
@@ -353,38 +350,85 @@ fn pods() -> impl Strategy<Value = Arc<[Pod]>> {
         task_type: labels.6,
     });
     let workload = some((text(), text()).prop_map(|(kind, name)| Workload { kind, name }));
-    let pod =
-        (key(), text(), any::<u64>(), labels, workload).prop_map(|(key, uid, created, labels, workload)| {
-            Pod { key, uid, created: UnixTime::from_millis(created), labels, workload }
-        });
+    let of = prop_oneof![
+        text().prop_map(FractionOf::Gpu),
+        any::<u32>().prop_map(FractionOf::Index),
+        text().prop_map(FractionOf::MigDevice),
+        text().prop_map(FractionOf::Group),
+    ];
+    let fraction = (of, some(0u32..=1_000_000), any::<Option<u64>>())
+        .prop_map(|(of, compute, memory)| Fraction { of, compute: compute.map(Ppm::new), memory });
+    let holds = (any::<bool>(), any::<u32>(), several(fraction), some(text()));
+    let names = (key(), text(), some(text()), any::<u64>());
+    let pod = (names, labels, workload, holds).prop_map(|(names, labels, workload, holds)| Pod {
+        key: names.0,
+        uid: names.1,
+        static_uid: names.2,
+        created: UnixTime::from_millis(names.3),
+        ended: holds.0,
+        labels,
+        workload,
+        unlisted_gpus: holds.1,
+        fractions: holds.2,
+        reserves: holds.3,
+    });
     several(pod).prop_map(Arc::from)
+}
+
+fn dynamic_device() -> impl Strategy<Value = DynamicDevice> {
+    (text(), text(), text()).prop_map(|(driver, pool, device)| DynamicDevice { driver, pool, device })
+}
+
+fn claim_key() -> impl Strategy<Value = ClaimKey> {
+    (text(), text()).prop_map(|(namespace, name)| ClaimKey { namespace, name })
+}
+
+fn dynamic() -> impl Strategy<Value = Arc<Dynamic>> {
+    let texts = (some(text()), some(text()), some(text()));
+    let published = (dynamic_device(), texts, any::<Option<u32>>(), any::<Option<u64>>()).prop_map(
+        |(name, (uuid, parent, profile), minor, memory)| PublishedDevice {
+            name,
+            uuid,
+            parent,
+            minor,
+            profile,
+            memory,
+        },
+    );
+    let claimed = (dynamic_device(), some(text()), any::<bool>(), any::<Option<u64>>())
+        .prop_map(|(name, share_id, admin, consumed)| ClaimedDevice { name, share_id, admin, consumed });
+    let claim = (claim_key(), several(claimed)).prop_map(|(key, devices)| ResourceClaim { key, devices });
+    (several(published), several(claim)).prop_map(|(devices, claims)| Arc::new(Dynamic { devices, claims }))
 }
 
 fn observation() -> impl Strategy<Value = Observation> {
     let node = (text(), several((text(), text()))).prop_map(|(name, labels)| Arc::new(Node { name, labels }));
     let now = (any::<u64>(), any::<u64>(), text(), some(text()));
-    (now, some(several(gpu())), some(allocations()), pods(), node).prop_map(
-        |((at, wall, boot, driver_version), gpus, allocations, pods, node)| Observation {
+    let told = (pods(), any::<Option<u64>>(), dynamic(), node);
+    (now, some(several(gpu())), some(allocations()), told).prop_map(
+        |((at, wall, boot, driver_version), gpus, allocations, told)| Observation {
             at: Uptime::from_nanos(at),
             wall: UnixTime::from_millis(wall),
             boot,
             gpus,
             driver_version,
             allocations,
-            pods,
-            node,
+            pods: told.0,
+            pods_told_at: told.1.map(Uptime::from_nanos),
+            dynamic: told.2,
+            node: told.3,
         },
     )
 }
 
 /// A history in which some of the parts stay as they were, equal or even the same.
 fn history() -> impl Strategy<Value = Vec<Observation>> {
-    let step = (observation(), any::<[bool; 4]>(), any::<bool>(), any::<u64>());
+    let step = (observation(), any::<[bool; 5]>(), any::<bool>(), any::<u64>());
     prop::collection::vec(step, 0..6).prop_map(|steps| {
         let mut history: Vec<Observation> = Vec::new();
         for (mut seen, stays, rereads, read_at) in steps {
             if let Some(before) = history.last() {
-                let [boot, allocations, pods, node] = stays;
+                let [boot, allocations, pods, dynamic, node] = stays;
                 if boot {
                     seen.boot.clone_from(&before.boot);
                 }
@@ -393,6 +437,9 @@ fn history() -> impl Strategy<Value = Vec<Observation>> {
                 }
                 if pods {
                     seen.pods = before.pods.to_vec().into();
+                }
+                if dynamic {
+                    seen.dynamic.clone_from(&before.dynamic);
                 }
                 if node {
                     seen.node.clone_from(&before.node);

@@ -112,13 +112,6 @@ const IMPURE_STD: &[&str] = &["env", "fs", "io", "net", "process", "thread", "ti
 /// A longer file holds two ideas.
 const LINES: usize = 400;
 
-/// Files that are longer, up to which length, and why they are one idea all the same.
-const LONGER: &[(&str, usize, &str)] = &[(
-    "src/observation.rs",
-    520,
-    "the vocabulary of all layers: one type after the other, with its documentation",
-)];
-
 /// Where `unsafe` is needed: at the driver's own interface, in the fake of it, and where a test talks to the fake.
 const UNSAFE: &[&str] = &["src/nvml/ffi.rs", "tests/fake-nvml/", "tests/it/support/fake_nvml.rs"];
 
@@ -199,18 +192,9 @@ fn a_forbidden_arrow_is_seen() {
 fn every_file_holds_one_idea() {
     assert_none(program().into_iter().filter_map(|file| {
         let lines = lines_without_tests(&read(&file));
-        length(&file, lines).map(|said| Complaint { file, line: 1, said })
+        length(lines).map(|said| Complaint { file, line: 1, said })
     }));
-    for (file, lines, complains) in [
-        ("src/a.rs", LINES, false),
-        ("src/a.rs", LINES + 1, true),
-        (LONGER[0].0, LONGER[0].1, false),
-        (LONGER[0].0, LONGER[0].1 + 1, true),
-        // An exception that is no longer needed is to go.
-        (LONGER[0].0, LINES, true),
-    ] {
-        assert_eq!(length(file, lines).is_some(), complains, "{file} with {lines} lines");
-    }
+    assert!(length(LINES).is_none() && length(LINES + 1).is_some());
 }
 
 #[test]
@@ -424,14 +408,8 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 }
 
 /// What is wrong with the length of a file, its tests left out.
-fn length(file: &str, lines: usize) -> Option<String> {
-    let exception = LONGER.iter().find(|(longer, ..)| *longer == file);
-    match exception {
-        Some((.., reason)) if lines <= LINES => Some(format!("needs no row in LONGER any more ({reason})")),
-        Some((_, most, _)) if lines <= *most => None,
-        None if lines <= LINES => None,
-        _ => Some(format!("has {lines} lines without its tests: does it hold two ideas?")),
-    }
+fn length(lines: usize) -> Option<String> {
+    (lines > LINES).then(|| format!("has {lines} lines without its tests: does it hold two ideas?"))
 }
 
 /// Attributes that silence a lint or a test.

@@ -176,7 +176,10 @@ fn find(target: &DeviceTarget, gpus: &[Arc<Gpu>]) -> Option<DeviceKey> {
         DeviceTarget::MinorInstance { minor, gpu_instance } => {
             mig_device(with_minor(*minor)?, |device| device.gpu_instance == *gpu_instance)
         }
-        DeviceTarget::Unreadable(_) => None,
+        DeviceTarget::Slot(_)
+        | DeviceTarget::Claimed { .. }
+        | DeviceTarget::Claim(_)
+        | DeviceTarget::Unreadable(_) => None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cost::pricing::{PriceTable, Prices};
 use crate::cost::report::{Attribution, DeviceLine, PodLine, Sharing, State, Totals};
 use crate::observation::{
     Activity, Allocation, Allocations, DeviceId, DeviceTarget, Memory, Mig, MigDevice, Node, Partition,
-    PodKey, Process, Uptime, UtilizationSource,
+    PodKey, Process, Uptime, UtilizationSource, Worker,
 };
 
 /// A node whose next observation a test shapes.
@@ -102,7 +102,12 @@ fn instance(uuid: &str, id: u32, profile: &str, slices: (u32, u32)) -> MigDevice
 }
 
 fn process(pod: &str, percent: u32) -> Process {
-    Process { pod: Some(key(pod)), utilization: Ppm::from_percent(percent), mig_device: None }
+    Process {
+        pid: 0,
+        worker: Worker::Pod(key(pod)),
+        utilization: Ppm::from_percent(percent),
+        mig_device: None,
+    }
 }
 
 fn key(pod: &str) -> PodKey {
@@ -149,10 +154,7 @@ impl Rig {
             wall: UnixTime::from_millis(1_000),
             boot: "boot".into(),
             gpus: Some(gpus),
-            driver_version: None,
-            allocations: None,
-            pods: Arc::default(),
-            node: Arc::new(Node::default()),
+            ..Observation::default()
         };
         let meter = Meter::new(policy, prices);
         Self { meter, seen, allocated: Vec::new(), advertised: None, report: None }
@@ -166,6 +168,7 @@ impl Rig {
         self.allocated.push(Allocation {
             pod: key(pod),
             container: "main".into(),
+            resource: "nvidia.com/gpu".into(),
             devices: devices.to_vec(),
         });
         self
@@ -180,6 +183,7 @@ impl Rig {
     fn observe(&mut self) -> &mut Self {
         self.seen.allocations = Some(Arc::new(Allocations {
             read_at: self.seen.at,
+            answering_since: Uptime::default(),
             containers: self.allocated.clone(),
             advertised: self.advertised.clone(),
         }));

@@ -95,6 +95,7 @@ pub(super) fn fault(fault: Fault) -> &'static str {
         Fault::ResetRequired => "Needs a reset before it works again",
         Fault::NotResponding => "Does not answer",
         Fault::Missing => "The driver no longer lists it",
+        Fault::Xid => "A critical error that only a reset heals",
     }
 }
 

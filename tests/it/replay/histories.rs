@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gpu_cost_exporter::observation::{
     Activity, Allocation, Allocations, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig,
     MigDevice, Node, Observation, Partition, Pod, PodKey, Ppm, Process, Span, UnixTime, Uptime,
-    UtilizationSource, Workload, Xid,
+    UtilizationSource, Worker, Workload, Xid,
 };
 
 const MINUTE: u64 = 60;
@@ -26,7 +26,8 @@ struct Told {
 pub(super) fn time_slicing() -> Vec<Observation> {
     let mut node = Told::new(vec![gpu("GPU-h", H100)]);
     node.gpu(0).activity = busy(30);
-    let process = Process { pod: Some(key("a")), utilization: Ppm::from_percent(30), mig_device: None };
+    let worker = Worker::Pod(key("a"));
+    let process = Process { pid: 0, worker, utilization: Ppm::from_percent(30), mig_device: None };
     node.gpu(0).processes = Some(vec![process]);
     node.advertised = Some((0..4).map(|n| replica("GPU-h", n)).collect());
     node.hold("a", replica("GPU-h", 1)).hold("b", replica("GPU-h", 3)).observe().run(HOUR, MINUTE);
@@ -216,9 +217,8 @@ impl Told {
             boot: "7d1f6a0e-3c52-4f0b-9a55-0c9d1b7e2f11".into(),
             gpus: Some(gpus),
             driver_version: Some("580.82.07".into()),
-            allocations: None,
-            pods: Arc::default(),
             node: Arc::new(Node { name: "gpu-node-1".into(), labels: Vec::new() }),
+            ..Observation::default()
         };
         Self { seen, allocated: Vec::new(), advertised: None, history: Vec::new() }
     }
@@ -239,7 +239,12 @@ impl Told {
     }
 
     fn hold(&mut self, pod: &str, device: DeviceId) -> &mut Self {
-        self.allocated.push(Allocation { pod: key(pod), container: "main".into(), devices: vec![device] });
+        self.allocated.push(Allocation {
+            pod: key(pod),
+            container: "main".into(),
+            resource: "nvidia.com/gpu".into(),
+            devices: vec![device],
+        });
         self
     }
 
@@ -257,6 +262,7 @@ impl Told {
             created: self.seen.wall,
             labels: CostLabels { team: "ml".into(), ..CostLabels::default() },
             workload: Some(Workload { kind: "Job".into(), name: pod.into() }),
+            ..Pod::default()
         };
         self.seen.pods = self.seen.pods.iter().cloned().chain([described]).collect();
         self
@@ -265,6 +271,7 @@ impl Told {
     fn observe(&mut self) -> &mut Self {
         self.seen.allocations = Some(Arc::new(Allocations {
             read_at: self.seen.at,
+            answering_since: Uptime::default(),
             containers: self.allocated.clone(),
             advertised: self.advertised.clone(),
         }));

@@ -166,11 +166,13 @@ fn says(at: Uptime, holds: &[(u8, u8, Device)], replicas: Option<u32>) -> Alloca
     let allocation = |(pod, gpu, device): &(u8, u8, Device)| Allocation {
         pod: key(&format!("pod-{pod}")),
         container: "main".into(),
+        resource: "nvidia.com/gpu".into(),
         devices: vec![device_id(*gpu, *device)],
     };
     let slots = |count| (0..4).flat_map(move |gpu| (0..count).map(move |n| replica(&uuid(gpu), n)));
     Allocations {
         read_at: at,
+        answering_since: Uptime::default(),
         containers: holds.iter().map(allocation).collect(),
         advertised: replicas.map(|count| slots(count).collect()),
     }

@@ -37,13 +37,8 @@ fn an_old_answer_is_believed_for_its_maximum_age() {
 fn a_pod_that_is_seen_running_stays_when_the_kubelet_is_away() {
     let mut rig = node(2);
     rig.hold("job", &[whole("GPU-0")]).observe();
-    let pod = Pod {
-        key: key("job"),
-        uid: "uid-1".into(),
-        created: UnixTime::from_millis(1),
-        labels: crate::observation::CostLabels::default(),
-        workload: None,
-    };
+    let pod =
+        Pod { key: key("job"), uid: "uid-1".into(), created: UnixTime::from_millis(1), ..Pod::default() };
     rig.seen.pods = [pod].into();
     for _ in 0..10 {
         rig.later(Span::from_secs(10)).observe_stale();
@@ -59,7 +54,7 @@ fn a_new_uid_under_an_old_name_is_a_new_holder() {
         uid: uid.into(),
         created: UnixTime::from_millis(1),
         labels: crate::observation::CostLabels { team: team.into(), ..Default::default() },
-        workload: None,
+        ..Pod::default()
     };
     let mut rig = node(1);
     rig.seen.pods = [described("uid-1", "vision")].into();
