@@ -3,12 +3,18 @@
 //! A [`Report`] holds three views of one ledger: by device, by pod and by who pays. Each is an integer sum of the same
 //! postings, so the device lines and the showback lines both add up to the bill, and the pod lines to its held part.
 
+mod sharing;
+mod state;
+
 use std::sync::Arc;
 
-use crate::observation::{CostLabels, Fault, Gpu, Node, Ppm, UnixTime, Uptime, Workload};
+use crate::observation::{CostLabels, DeviceId, Fault, Gpu, Node, Ppm, Span, UnixTime, Uptime, Workload};
 
 use super::money::{Amount, Cost, GpuTime, Rate};
 use super::pricing::{PriceModel, PriceSheet, Quote};
+
+pub use self::sharing::{Attribution, Basis, Sharing};
+pub use self::state::{State, Totals};
 
 /// What the ledger says after one observation.
 #[derive(Clone, Debug)]
@@ -43,35 +49,6 @@ pub struct Report {
     pub price_model: PriceModel,
     /// The prices that are in force.
     pub prices: Arc<PriceSheet>,
-}
-
-/// Where the money of a GPU goes. Every unit of it is in exactly one state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// The part of a holder's cost that did work.
-    Used,
-    /// The rest of a holder's cost while it does some work.
-    Underused,
-    /// The rest of a holder's cost while it does none.
-    Idle,
-    /// A holder's cost while its utilization could not be read.
-    Unmeasured,
-    /// Capacity that nobody holds and the scheduler could give away.
-    Unallocated,
-    /// Capacity that cannot be given away in the present partition.
-    Stranded,
-    /// Capacity held by somebody we cannot name.
-    Unattributed,
-    /// A GPU that cannot be used, whoever holds it.
-    Unavailable,
-}
-
-/// Money and time by [`State`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    costs: [Cost; State::ALL.len()],
-    times: [GpuTime; State::ALL.len()],
-    priced: bool,
 }
 
 /// The ledger of one physical GPU.
@@ -109,7 +86,7 @@ pub struct DeviceLine {
     pub recovered: GpuTime,
 }
 
-/// What one pod has of one device now.
+/// What one pod has of one device now, and how we know.
 #[derive(Clone, Debug)]
 pub struct HoldingLine {
     /// The namespace of the pod.
@@ -120,6 +97,38 @@ pub struct HoldingLine {
     pub mig_device: Option<Arc<str>>,
     /// Its share of the GPU, as a fraction.
     pub share: (u64, u64),
+    /// The part that it has of its device (the GPU, or the MIG device on it), as a fraction.
+    pub of_device: (u64, u64),
+    /// By what that part is measured.
+    pub basis: Basis,
+    /// How the kubelet named it, sorted.
+    pub named: Vec<NamedDevice>,
+    /// What it was charged for the last interval; `None` before the first one, and where the last was not charged.
+    pub last: Option<LastCharge>,
+}
+
+/// A device as the kubelet named it to us.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedDevice {
+    /// The container that holds it.
+    pub container: Arc<str>,
+    /// The resource, such as `nvidia.com/gpu`, or the driver of a claim.
+    pub resource: Arc<str>,
+    /// The device.
+    pub id: DeviceId,
+}
+
+/// What a holder was charged for one interval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastCharge {
+    /// How long the interval was.
+    pub elapsed: Span,
+    /// What the GPU cost per hour; `None` if it is unpriced.
+    pub rate: Option<Rate>,
+    /// What the holder did, as a part of its own share; more than the whole is burst, `None` if it was not measured.
+    pub work: Option<(u64, u64)>,
+    /// The parts, by state; they sum to its share of the GPU's cost.
+    pub parts: Vec<(State, Amount)>,
 }
 
 /// One kind of critical error on a GPU.
@@ -131,30 +140,6 @@ pub struct XidLine {
     pub count: u64,
     /// When it was last reported.
     pub last: UnixTime,
-}
-
-/// How a GPU is shared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Sharing {
-    /// One holder has the whole GPU.
-    #[default]
-    Exclusive,
-    /// It is cut into MIG devices.
-    Mig,
-    /// Replicas of it are advertised, which take turns.
-    TimeSlicing,
-}
-
-/// How work on a shared device was divided among its holders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Attribution {
-    /// One holder per device: all the work is its own.
-    #[default]
-    Device,
-    /// By the samples of its processes.
-    Processes,
-    /// In equal parts per slot, because processes cannot be read.
-    EqualParts,
 }
 
 /// The ledger of one pod.
@@ -225,112 +210,4 @@ pub struct Payer {
     pub gpu_model: Arc<str>,
     /// The price model in force; `None` when the GPU is unpriced.
     pub price_model: Option<PriceModel>,
-}
-
-// === impl State ===
-
-impl State {
-    /// Every state, in the order of the documents.
-    pub const ALL: [Self; 8] = [
-        Self::Used,
-        Self::Underused,
-        Self::Idle,
-        Self::Unmeasured,
-        Self::Unallocated,
-        Self::Stranded,
-        Self::Unattributed,
-        Self::Unavailable,
-    ];
-
-    /// The states of what somebody holds.
-    pub const HELD: [Self; 5] =
-        [Self::Used, Self::Underused, Self::Idle, Self::Unmeasured, Self::Unavailable];
-
-    /// The states of what nobody holds, or nobody that we can name.
-    pub const UNHELD: [Self; 4] = [Self::Unallocated, Self::Stranded, Self::Unattributed, Self::Unavailable];
-
-    /// The state as a label value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Used => "used",
-            Self::Underused => "underused",
-            Self::Idle => "idle",
-            Self::Unmeasured => "unmeasured",
-            Self::Unallocated => "unallocated",
-            Self::Stranded => "stranded",
-            Self::Unattributed => "unattributed",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-// === impl Totals ===
-
-impl Totals {
-    /// Begins to count, in dollars too if there is a price, so that every state is there before the first charge.
-    pub fn open(&mut self, priced: bool) {
-        self.priced |= priced;
-    }
-
-    /// Adds a charge.
-    pub fn post(&mut self, state: State, amount: Amount) {
-        self.times[state as usize] += amount.time;
-        if let Some(cost) = amount.cost {
-            self.costs[state as usize] += cost;
-            self.priced = true;
-        }
-    }
-
-    /// The money in one state; `None` as long as nothing here ever had a price.
-    #[must_use]
-    pub fn cost(&self, state: State) -> Option<Cost> {
-        self.priced.then(|| self.costs[state as usize])
-    }
-
-    /// The time in one state.
-    #[must_use]
-    pub fn time(&self, state: State) -> GpuTime {
-        self.times[state as usize]
-    }
-
-    /// All the money; nothing as long as nothing here ever had a price.
-    #[must_use]
-    pub fn total_cost(&self) -> Cost {
-        self.costs.iter().copied().sum()
-    }
-
-    /// All the time.
-    #[must_use]
-    pub fn total_time(&self) -> GpuTime {
-        self.times.iter().copied().sum()
-    }
-}
-
-// === impl Sharing ===
-
-impl Sharing {
-    /// The sharing mode as a label value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exclusive => "exclusive",
-            Self::Mig => "mig",
-            Self::TimeSlicing => "time-slicing",
-        }
-    }
-}
-
-// === impl Attribution ===
-
-impl Attribution {
-    /// The method as a label value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Device => "device",
-            Self::Processes => "processes",
-            Self::EqualParts => "equal_parts",
-        }
-    }
 }

@@ -162,18 +162,18 @@ fn every_capture_is_read_as_it_was_written() {
         ),
         check_list(
             "list-dra",
-            &expect![[r#"
+            &expect![[r"
             team-a/dra-shared-1/main: gpu.nvidia.com/rig-node/gpu-0 of claim team-a/shared-gpu
             team-a/dra-shared-2/main: gpu.nvidia.com/rig-node/gpu-0 of claim team-a/shared-gpu
             team-a/dra-tmpl/main: gpu.nvidia.com/rig-node/gpu-2 of claim team-a/dra-tmpl-g-lgskt
             team-b/dra-ext/main: gpu.nvidia.com/rig-node/gpu-3 of claim team-b/dra-ext-extended-resources-894rb gpu.nvidia.com/rig-node/gpu-4 of claim team-b/dra-ext-extended-resources-894rb
-        "#]],
+        "]],
         ),
         check_list(
             "list-dra-unprepared-claim",
-            &expect![[r#"
+            &expect![[r"
             team-a/dra-mig/main: claim team-a/dra-mig-g-pjqmn
-        "#]],
+        "]],
         ),
         check_list(
             "list-mig-mixed",

@@ -10,7 +10,7 @@ use super::open::{Open, OpenGpu};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
 use crate::cost::ledger::{DeviceAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
-use crate::cost::report::{DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine, State};
+use crate::cost::report::{Basis, DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine, State};
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
 
@@ -110,11 +110,19 @@ fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
 }
 
 fn holding_line(holding: &Holding, share: Share) -> HoldingLine {
+    let of_device = holding.slot_share();
     HoldingLine {
         namespace: Arc::clone(&holding.pod.namespace),
         pod: Arc::clone(&holding.pod.name),
         mig_device: holding.mig_device.clone(),
         share: (share.numerator(), share.denominator()),
+        of_device: (of_device.numerator(), of_device.denominator()),
+        basis: match holding.of_slots {
+            0 | 1 => Basis::Whole,
+            of => Basis::Slots { held: holding.slots, of },
+        },
+        named: Vec::new(),
+        last: None,
     }
 }
 

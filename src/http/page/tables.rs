@@ -133,6 +133,8 @@ fn sharing(line: &DeviceLine) -> &'static str {
         Sharing::Exclusive => "one holder at a time",
         Sharing::Mig => "cut into MIG devices",
         Sharing::TimeSlicing => "time-sliced",
+        Sharing::Mps => "shared by MPS",
+        Sharing::Fractional => "shared in fractions",
     }
 }
 

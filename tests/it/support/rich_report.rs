@@ -8,8 +8,8 @@ use std::sync::Arc;
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Rate};
 use gpu_cost_exporter::cost::pricing::{Date, PriceModel, PriceRule, PriceSheet, Prices, Quote, TokenPrices};
 use gpu_cost_exporter::cost::report::{
-    Attribution, DeviceLine, HoldingLine, Payer, PodDevice, PodLine, Report, Sharing, ShowbackLine, State,
-    Totals, XidLine,
+    Attribution, Basis, DeviceLine, HoldingLine, Payer, PodDevice, PodLine, Report, Sharing, ShowbackLine,
+    State, Totals, XidLine,
 };
 use gpu_cost_exporter::observation::{
     Activity, CostLabels, Fault, Gpu, Health, Memory, Mig, MigDevice, Node, Partition, Ppm, Span, UnixTime,
@@ -332,6 +332,10 @@ fn holding(namespace: &str, pod: &str, mig_device: Option<&str>, share: (u64, u6
         pod: pod.into(),
         mig_device: mig_device.map(Into::into),
         share,
+        of_device: (1, 1),
+        basis: Basis::Whole,
+        named: Vec::new(),
+        last: None,
     }
 }
 
