@@ -4,18 +4,27 @@
 //! GPU sum to one. Which of its devices exist comes from the driver; who holds them comes from the kubelet; where the
 //! kubelet cannot be believed the capacity is `unattributed`, never `unallocated`.
 
+mod divider;
+mod dynamic;
+mod listing;
+mod memory;
 mod naming;
+mod parts;
+mod unlisted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{Gpu, Health, Mig, MigDevice, Observation, Partition, PodKey, Span};
+use crate::observation::{Gpu, Mig, MigDevice, Observation, Partition, PodKey, Span};
 
-use super::report::{Sharing, State};
+use super::report::{Basis, NamedDevice, Sharing, State};
 use super::share::{Division, Share};
 
-pub use self::naming::{DeviceKey, Memory};
-use self::naming::{Naming, Replicas};
+pub use self::memory::Memory;
+pub use self::naming::DeviceKey;
+
+use self::divider::Divider;
+use self::naming::Naming;
 
 /// How a GPU is divided among holders.
 #[derive(Clone, Debug)]
@@ -60,16 +69,16 @@ pub enum Claim {
 }
 
 /// What one pod has of one GPU.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
     /// The pod.
     pub pod: PodKey,
     /// The MIG device it is on; `None` on a whole GPU.
     pub mig_device: Option<Arc<str>>,
-    /// Slots it has of the device.
-    pub slots: u32,
-    /// Slots that the device has; 1 when it is not shared.
-    pub of_slots: u32,
+    /// The part that it has of the device.
+    pub part: Share,
+    /// By what that part is measured.
+    pub basis: Basis,
 }
 
 /// The division of one GPU for one interval.
@@ -79,6 +88,10 @@ pub struct GpuClaims {
     pub division: Division<Claim>,
     /// How it is shared.
     pub sharing: Sharing,
+    /// Whether its holders were promised more than there is, so that their parts are scaled down to the whole.
+    pub overcommitted: bool,
+    /// How the kubelet named what each holder has, by pod and MIG device.
+    pub named: BTreeMap<(PodKey, Option<Arc<str>>), Vec<NamedDevice>>,
 }
 
 /// What attribution found on a node.
@@ -95,57 +108,29 @@ pub struct Attributed {
 /// Divides each of `gpus` among its holders.
 #[must_use]
 pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &mut Memory) -> Attributed {
-    let Some(allocations) = seen.allocations.as_deref() else {
+    memory.listen(seen, rules.max_age);
+    if seen.allocations.is_none() {
         let claims = gpus.iter().map(|gpu| unattributed(gpu)).collect();
         return Attributed { gpus: claims, unmapped: 0, conflicts: BTreeSet::new() };
-    };
-    let fresh = seen.at.since(allocations.read_at) <= rules.max_age;
-    let naming = Naming::read(allocations, gpus, |pod| fresh || seen.pods.iter().any(|p| p.key == *pod));
+    }
+    let naming = Naming::read(memory.held(), gpus, seen);
     memory.remember(seen, gpus, &naming);
     let mut conflicts = BTreeSet::new();
-    let mut claims: Vec<GpuClaims> = gpus
-        .iter()
-        .map(|gpu| Divider { rules, memory, naming: &naming, conflicts: &mut conflicts }.divide(gpu, fresh))
-        .collect();
-    hide_unreadable(gpus, &mut claims, naming.unreadable());
+    let mut claims: Vec<GpuClaims> =
+        (gpus.iter()).map(|gpu| Divider::new(rules, memory, &naming, &mut conflicts).divide(gpu)).collect();
+    unlisted::give(seen, gpus, &mut claims);
+    unlisted::hide(gpus, &mut claims, naming.hidden());
     Attributed { gpus: claims, unmapped: naming.unmapped(), conflicts }
 }
 
 fn unattributed(gpu: &Gpu) -> GpuClaims {
     let sharing = if matches!(gpu.mig, Mig::Enabled(_)) { Sharing::Mig } else { Sharing::Exclusive };
-    GpuClaims { division: Division::whole(Claim::Nobody(State::Unattributed)), sharing }
-}
-
-/// Takes as many free capacities as there are unreadable ids out of `unallocated`: somebody holds them, and we cannot
-/// say who. Which they are is not known; how many they are is, so the node's sum is right. GPUs that nobody holds come
-/// first, as most ids stand for whole GPUs; a GPU that is broken hides nobody, as it is `unavailable` whoever has it.
-fn hide_unreadable(gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], ids: usize) {
-    let free = Claim::Nobody(State::Unallocated);
-    let mut healthy: Vec<&mut GpuClaims> = (gpus.iter().zip(claims))
-        .filter_map(|(gpu, claims)| (gpu.health == Health::Healthy).then_some(claims))
-        .collect();
-    healthy.sort_by_key(|gpu| gpu.sharing == Sharing::Mig || gpu.holdings().next().is_some());
-    let claims = healthy.into_iter().flat_map(|gpu| gpu.division.claimants_mut());
-    for claim in claims.filter(|claim| **claim == free).take(ids) {
-        *claim = Claim::Nobody(State::Unattributed);
+    GpuClaims {
+        division: Division::whole(Claim::Nobody(State::Unattributed)),
+        sharing,
+        overcommitted: false,
+        named: BTreeMap::new(),
     }
-}
-
-/// Divides one GPU.
-struct Divider<'a> {
-    rules: &'a Rules,
-    memory: &'a Memory,
-    naming: &'a Naming,
-    conflicts: &'a mut BTreeSet<(DeviceKey, Vec<PodKey>)>,
-}
-
-/// How many slots of a device each pod has.
-struct Slots<'p> {
-    of: BTreeMap<&'p PodKey, u32>,
-    /// Whether the pods take turns; the one slot of a device that is not shared is all of it.
-    shared: bool,
-    /// Whether several pods name one slot.
-    contested: bool,
 }
 
 // === impl Rules ===
@@ -171,10 +156,10 @@ impl MigShare {
 // === impl Holding ===
 
 impl Holding {
-    /// The part of the device that it has.
+    /// Whether others may be on the device too.
     #[must_use]
-    pub fn slot_share(&self) -> Share {
-        Share::new(self.slots.into(), self.of_slots.into())
+    pub fn is_shared(&self) -> bool {
+        self.basis != Basis::Whole
     }
 
     /// Whether `other` is the same pod on the same device.
@@ -226,126 +211,5 @@ impl GpuClaims {
             Claim::Holder(holding) => Some((holding, share)),
             Claim::Nobody(_) => None,
         })
-    }
-}
-
-// === impl Divider ===
-
-impl Divider<'_> {
-    fn divide(mut self, gpu: &Gpu, fresh: bool) -> GpuClaims {
-        let whole: DeviceKey = (Arc::clone(&gpu.uuid), None);
-        let nobody = if fresh { State::Unallocated } else { State::Unattributed };
-        match &gpu.mig {
-            // A plugin that ignores MIG hands out the whole GPU whatever it is cut into.
-            Mig::Enabled(partition) if !self.is_held_whole(&whole, partition) => GpuClaims {
-                division: self.divide_partition(&whole.0, partition, nobody),
-                sharing: Sharing::Mig,
-            },
-            _ => {
-                let (claims, shared) = self.holders(&whole, Share::WHOLE);
-                let sharing = if shared { Sharing::TimeSlicing } else { Sharing::Exclusive };
-                GpuClaims { division: Division::new(claims, Claim::Nobody(nobody)), sharing }
-            }
-        }
-    }
-
-    /// Whether a partitioned GPU is held as a whole. When pods name both it and its MIG devices, the plugin was switched,
-    /// and the newest pod's form is the present one.
-    fn is_held_whole(&mut self, whole: &DeviceKey, partition: &Partition) -> bool {
-        let Some(of_whole) = self.naming.pods(whole) else { return false };
-        let key = |device: &MigDevice| (Arc::clone(&whole.0), Some(Arc::clone(&device.uuid)));
-        let of_parts = partition.devices.iter().filter_map(|device| self.naming.pods(&key(device)));
-        let of_parts: BTreeSet<&PodKey> = of_parts.flat_map(BTreeMap::keys).collect();
-        if of_parts.is_empty() {
-            return true;
-        }
-        let all: BTreeSet<&PodKey> = of_parts.into_iter().chain(of_whole.keys()).collect();
-        self.conflicts.insert((whole.clone(), all.iter().copied().cloned().collect()));
-        self.memory.newest(all.into_iter()).is_some_and(|pod| of_whole.contains_key(pod))
-    }
-
-    /// The holders of the MIG devices; what they leave is free while the scheduler could still give it away.
-    fn divide_partition(&mut self, gpu: &Arc<str>, partition: &Partition, nobody: State) -> Division<Claim> {
-        let mut claims = Vec::new();
-        let mut devices: Vec<&MigDevice> = partition.devices.iter().collect();
-        devices.sort_by(|a, b| a.uuid.cmp(&b.uuid));
-        for device in devices {
-            let share = self.rules.mig_share.of(device, partition);
-            let key = (Arc::clone(gpu), Some(Arc::clone(&device.uuid)));
-            let (holders, _) = self.holders(&key, share);
-            let held = holders.iter().fold(Share::NONE, |sum, (_, share)| sum.plus(*share));
-            claims.extend(holders);
-            claims.push((Claim::Nobody(nobody), share.minus(held)));
-        }
-        claims.push((Claim::Nobody(nobody), self.free_slices(partition)));
-        Division::new(
-            claims,
-            Claim::Nobody(if nobody == State::Unallocated { State::Stranded } else { nobody }),
-        )
-    }
-
-    /// The slices in no GPU instance that could still become one: as many as are left of the scarcer kind.
-    fn free_slices(&self, partition: &Partition) -> Share {
-        let instances: BTreeMap<u32, &MigDevice> =
-            partition.devices.iter().map(|device| (device.gpu_instance, device)).collect();
-        // What a driver says in a bad moment may be any number.
-        let used = |slices: fn(&MigDevice) -> u32| {
-            instances.values().fold(0u32, |sum, device| sum.saturating_add(slices(device)))
-        };
-        let compute = partition.compute_slices.saturating_sub(used(|device| device.gpu_instance_slices));
-        let memory = partition.memory_slices.saturating_sub(used(|device| device.memory_slices));
-        let slices = u64::from(compute.min(memory));
-        self.rules.mig_share.choose(
-            Share::new(slices, partition.compute_slices.into()),
-            Share::new(slices, partition.memory_slices.into()),
-        )
-    }
-
-    /// The pods that hold a device, each with its share of the GPU, and whether they take turns on it.
-    fn holders(&mut self, key: &DeviceKey, share: Share) -> (Vec<(Claim, Share)>, bool) {
-        let known = self.memory.slots(key);
-        let Some(pods) = self.naming.pods(key) else { return (Vec::new(), known.is_some()) };
-        let Slots { of, shared, contested } = self.slots_of(pods);
-        if contested {
-            self.conflicts.insert((key.clone(), pods.keys().cloned().collect()));
-        }
-        let of_slots = if shared { self.all_slots(known, of.values().sum()) } else { 1 };
-        let claim = |(pod, slots): (&PodKey, u32)| {
-            let holding = Holding { pod: pod.clone(), mig_device: key.1.clone(), slots, of_slots };
-            let share = holding.slot_share().of(share);
-            (Claim::Holder(holding), share)
-        };
-        (of.into_iter().map(claim).collect(), shared)
-    }
-
-    /// Of several pods that name one slot the newest has it, and the form of the newest pod's id is the plugin's present one: pods that were
-    /// there before the plugin was switched from whole devices to replicas, or back, have the other.
-    fn slots_of<'p>(&self, pods: &'p BTreeMap<PodKey, Replicas>) -> Slots<'p> {
-        let newest = self.memory.newest(pods.keys());
-        if let Some(pod) = newest.filter(|pod| pods[*pod].contains(&None)) {
-            return Slots { of: BTreeMap::from([(pod, 1)]), shared: false, contested: pods.len() > 1 };
-        }
-        let mut contested = false;
-        let mut owners: BTreeMap<u32, &PodKey> = BTreeMap::new();
-        for (pod, replicas) in pods {
-            contested |= replicas.contains(&None);
-            for replica in replicas.iter().flatten() {
-                let owner = owners.entry(*replica).or_insert(pod);
-                contested |= *owner != pod;
-                *owner = self.memory.newest([*owner, pod].into_iter()).unwrap_or(pod);
-            }
-        }
-        let mut of = BTreeMap::new();
-        for pod in owners.into_values() {
-            *of.entry(pod).or_insert(0) += 1;
-        }
-        Slots { of, shared: true, contested }
-    }
-
-    fn all_slots(&self, known: Option<u32>, held: u32) -> u32 {
-        match self.rules.sharing_policy {
-            SharingPolicy::Active => held,
-            SharingPolicy::Slots => known.unwrap_or(held).max(held),
-        }
     }
 }

@@ -195,6 +195,11 @@ impl<T> Division<T> {
         self.parts.iter().map(|(claimant, part)| (claimant, Share::new(*part, self.whole)))
     }
 
+    /// The claimants and their parts, as integers that sum to the whole.
+    pub fn weights(&self) -> impl Iterator<Item = (&T, u64)> {
+        self.parts.iter().map(|(claimant, part)| (claimant, *part))
+    }
+
     /// Splits `total` among the claimants; the pieces sum to it exactly.
     pub fn split(&self, total: u128) -> impl Iterator<Item = (&T, u128)> {
         let mut before = 0u64;

@@ -10,8 +10,8 @@ use super::report::{Attribution, State};
 /// More than the whole means that it used what others have: burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Work {
-    numerator: u64,
-    denominator: u64,
+    numerator: u128,
+    denominator: u128,
 }
 
 /// Reads who did what on a GPU from the observation that closes an interval.
@@ -25,22 +25,21 @@ pub(super) struct Worked<'a> {
 
 impl Work {
     fn new(part_of_device: Ppm, holding: &Holding) -> Self {
-        let share = holding.slot_share();
-        // Both factors are below 2^32, as slots are counted in 32 bits.
+        let share = holding.part;
         Self {
-            numerator: u64::from(part_of_device.get()).saturating_mul(share.denominator()),
-            denominator: u64::from(Ppm::ALL.get()).saturating_mul(share.numerator()),
+            numerator: u128::from(part_of_device.get()) * u128::from(share.denominator()),
+            denominator: u128::from(Ppm::ALL.get()) * u128::from(share.numerator()),
         }
     }
 
     /// The part of its own share that did work, at most all of it.
     pub(super) fn within(self) -> (u128, u128) {
-        (self.numerator.min(self.denominator).into(), self.denominator.into())
+        (self.numerator.min(self.denominator), self.denominator)
     }
 
     /// The work beyond its share, as a fraction of the share.
     pub(super) fn beyond(self) -> (u128, u128) {
-        (self.numerator.saturating_sub(self.denominator).into(), self.denominator.into())
+        (self.numerator.saturating_sub(self.denominator), self.denominator)
     }
 
     /// The part of its own share that did work, in millionths.
@@ -62,7 +61,7 @@ impl<'a> Worked<'a> {
     /// What `holding` did; `None` if it was not measured.
     pub(super) fn by(&self, holding: &Holding) -> Option<Work> {
         let device = self.activity(holding)?.utilization?;
-        let own = if holding.of_slots <= 1 { device } else { self.part(holding, device) };
+        let own = if holding.is_shared() { self.part(holding, device) } else { device };
         Some(Work::new(own, holding))
     }
 
@@ -73,7 +72,7 @@ impl<'a> Worked<'a> {
 
     /// How the work was divided.
     pub(super) fn attribution(&self) -> Attribution {
-        let mut shared = self.claims.holdings().filter(|(holding, _)| holding.of_slots > 1).peekable();
+        let mut shared = self.claims.holdings().filter(|(holding, _)| holding.is_shared()).peekable();
         if shared.peek().is_none() {
             Attribution::Device
         } else if shared.all(|(holding, _)| self.sampled(holding).is_some()) {
@@ -101,12 +100,11 @@ impl<'a> Worked<'a> {
         Some(portion(device, all - held, all))
     }
 
-    /// Its own part of a shared device's work: by the samples of its processes, or else in equal parts per held slot.
+    /// Its own part of a shared device's work: by the samples of its processes, or else in proportion to what each of
+    /// the holders has.
     fn part(&self, holding: &Holding, device: Ppm) -> Ppm {
-        match self.sampled(holding) {
-            Some((own, all)) => portion(device, own, all),
-            None => portion(device, holding.slots.into(), self.slots_held(holding)),
-        }
+        let (own, all) = self.sampled(holding).unwrap_or_else(|| self.weights(holding));
+        portion(device, own, all)
     }
 
     /// The samples of the holder's processes and of all processes on its device; `None` if they tell nothing.
@@ -119,9 +117,17 @@ impl<'a> Worked<'a> {
         (all > 0 || !worked).then(|| (total(here().filter(|process| is_of(process, holding))), all))
     }
 
-    fn slots_held(&self, holding: &Holding) -> u64 {
-        let neighbours = self.claims.holdings().filter(|(other, _)| other.mig_device == holding.mig_device);
-        neighbours.map(|(other, _)| u64::from(other.slots)).sum()
+    /// What the holder has of its device and what all its holders have, as parts of one whole.
+    fn weights(&self, holding: &Holding) -> (u64, u64) {
+        let weigh = |is_counted: &dyn Fn(&Holding) -> bool| {
+            let parts = self.claims.division.weights().filter_map(|(claim, weight)| match claim {
+                Claim::Holder(other) if is_counted(other) => Some(weight),
+                _ => None,
+            });
+            parts.fold(0u64, u64::saturating_add)
+        };
+        let all = weigh(&|other| other.mig_device == holding.mig_device);
+        (weigh(&|other| other.is_same_place(holding)), all)
     }
 
     fn activity(&self, holding: &Holding) -> Option<&Activity> {

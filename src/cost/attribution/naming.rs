@@ -1,149 +1,80 @@
-//! The allocations of a node turned around, from device to pods, and what must be remembered between two answers.
+//! The holdings of a node turned around: from each device to the pods that have a part of it, and which part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::cost::report::NamedDevice;
 use crate::observation::{
-    Allocations, DeviceId, DeviceTarget, Gpu, Mig, MigDevice, Observation, PodKey, Uptime,
+    Allocation, DeviceTarget, Fraction, FractionOf, Gpu, Mig, MigDevice, Observation, Pod, PodKey, Ppm,
 };
 
-/// The node label that says into how many replicas the device plugin divides each GPU.
-const REPLICAS_LABEL: &str = "nvidia.com/gpu.replicas";
+use super::dynamic::{Claims, Found, Terms};
 
 /// A device of the node: the UUID of a GPU, and of a MIG device on it.
 pub type DeviceKey = (Arc<str>, Option<Arc<str>>);
 
-/// The replicas of a device that a pod names; no number means the device as a whole.
-pub(super) type Replicas = BTreeSet<Option<u32>>;
-
-/// What attribution remembers from one observation to the next.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    /// How many slots each shared device last had: a plugin that restarts shows nothing for a moment.
-    advertised: BTreeMap<DeviceKey, u32>,
-    /// How many it has at least, by the highest that was ever held, where no plugin says.
-    named: BTreeMap<DeviceKey, u32>,
-    /// When each holder was first seen, which tells the newer of two.
-    first_seen: BTreeMap<PodKey, Uptime>,
+/// Which part of a device a pod names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// The device as a whole.
+    Whole,
+    /// One replica of a shared device.
+    Replica(u32),
+    /// A part that a scheduler wrote into an annotation.
+    Fraction {
+        /// The part of its compute.
+        compute: Option<Ppm>,
+        /// Bytes of its memory.
+        memory: Option<u64>,
+    },
+    /// What a claim has of it.
+    Claimed(Terms),
 }
 
-/// The allocations of a node, turned around: from device to pods.
+/// The parts of a device that a pod names.
+pub(super) type Parts = BTreeSet<Part>;
+
+/// The holdings of a node, from device to pods.
 #[derive(Debug, Default)]
 pub(super) struct Naming {
-    devices: BTreeMap<DeviceKey, BTreeMap<PodKey, Replicas>>,
+    devices: BTreeMap<DeviceKey, BTreeMap<PodKey, Parts>>,
+    named: BTreeMap<(DeviceKey, PodKey), Vec<NamedDevice>>,
     unmapped: usize,
-    unreadable: usize,
-}
-
-// === impl Memory ===
-
-impl Memory {
-    /// Takes in how many slots each device has and when each holder came.
-    pub(super) fn remember(&mut self, seen: &Observation, gpus: &[Arc<Gpu>], naming: &Naming) {
-        self.advertised.retain(|key, _| exists(key, gpus));
-        self.named.retain(|key, _| exists(key, gpus));
-        let label = replicas_label(seen);
-        for key in naming.devices.keys() {
-            if let Some(highest) = naming.highest_replica(key) {
-                let told = label.unwrap_or(0).max(highest.saturating_add(1));
-                let named = self.named.entry(key.clone()).or_insert(told);
-                *named = told.max(*named);
-            }
-        }
-        let advertised = seen.allocations.iter().flat_map(|a| a.advertised.iter().flatten());
-        self.remember_advertised(advertised, gpus, naming);
-        self.remember_holders(seen.at, naming);
-    }
-
-    fn remember_advertised<'a>(
-        &mut self,
-        ids: impl Iterator<Item = &'a DeviceId>,
-        gpus: &[Arc<Gpu>],
-        naming: &Naming,
-    ) {
-        let mut advertised: BTreeMap<DeviceKey, Replicas> = BTreeMap::new();
-        for id in ids {
-            if let Some(key) = find(&id.target, gpus) {
-                advertised.entry(key).or_default().insert(id.replica);
-            }
-        }
-        for (key, replicas) in advertised {
-            if !replicas.contains(&None) {
-                self.advertised.insert(key, u32::try_from(replicas.len()).unwrap_or(u32::MAX));
-            } else if naming.highest_replica(&key).is_none() {
-                // Whoever still has a slot from before the plugin was switched keeps paying for that slot.
-                self.advertised.remove(&key);
-                self.named.remove(&key);
-            }
-        }
-    }
-
-    fn remember_holders(&mut self, at: Uptime, naming: &Naming) {
-        let present: BTreeSet<&PodKey> = naming.devices.values().flat_map(BTreeMap::keys).collect();
-        self.first_seen.retain(|pod, _| present.contains(pod));
-        for pod in present {
-            if !self.first_seen.contains_key(pod) {
-                self.first_seen.insert(pod.clone(), at);
-            }
-        }
-    }
-
-    /// How many slots a device has; `None` if it is not shared as far as anybody said.
-    pub(super) fn slots(&self, key: &DeviceKey) -> Option<u32> {
-        self.advertised.get(key).or_else(|| self.named.get(key)).copied()
-    }
-
-    /// The pod among `pods` that was first seen last; of several, the last by name.
-    pub(super) fn newest<'a>(&self, pods: impl Iterator<Item = &'a PodKey>) -> Option<&'a PodKey> {
-        pods.max_by_key(|pod| (self.first_seen.get(*pod), *pod))
-    }
-}
-
-fn exists((gpu, mig_device): &DeviceKey, gpus: &[Arc<Gpu>]) -> bool {
-    gpus.iter().filter(|known| known.uuid == *gpu).any(|known| match (mig_device, &known.mig) {
-        (None, _) => true,
-        (Some(uuid), Mig::Enabled(partition)) => partition.devices.iter().any(|device| device.uuid == *uuid),
-        (Some(_), Mig::Disabled) => false,
-    })
-}
-
-fn replicas_label(seen: &Observation) -> Option<u32> {
-    let (_, value) = seen.node.labels.iter().find(|(key, _)| &**key == REPLICAS_LABEL)?;
-    value.parse().ok().filter(|replicas| *replicas > 1)
+    hidden: usize,
 }
 
 // === impl Naming ===
 
 impl Naming {
-    pub(super) fn read(
-        allocations: &Allocations,
+    /// Turns `held` around. An annotation that says what a pod has wins over what the kubelet lists for it.
+    pub(super) fn read<'a>(
+        held: impl Iterator<Item = &'a Allocation>,
         gpus: &[Arc<Gpu>],
-        believed: impl Fn(&PodKey) -> bool,
+        seen: &Observation,
     ) -> Self {
+        let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
         let mut naming = Self::default();
-        let believed = allocations.containers.iter().filter(|allocation| believed(&allocation.pod));
-        let named: BTreeSet<(&PodKey, &DeviceId)> =
-            believed.flat_map(|a| a.devices.iter().map(move |id| (&a.pod, id))).collect();
-        for (pod, id) in named {
-            if let Some(key) = find(&id.target, gpus) {
-                let pods = naming.devices.entry(key).or_default();
-                pods.entry(pod.clone()).or_default().insert(id.replica);
+        let mut listed: BTreeMap<&PodKey, Vec<&Allocation>> = BTreeMap::new();
+        held.for_each(|allocation| listed.entry(&allocation.pod).or_default().push(allocation));
+        let mut reserved: BTreeMap<&Arc<str>, Vec<DeviceKey>> = BTreeMap::new();
+        let claims = Claims::new(&seen.dynamic, gpus);
+        for (key, allocations) in &listed {
+            let pod = pods.get(*key);
+            if let Some(group) = pod.and_then(|pod| pod.reserves.as_ref()) {
+                let ids = allocations.iter().flat_map(|allocation| &allocation.devices);
+                reserved.entry(group).or_default().extend(ids.filter_map(|id| find(&id.target, gpus)));
+            } else if let Some(pod) = pod.filter(|pod| !pod.fractions.is_empty()) {
+                naming.add_fractions(pod, allocations, gpus);
             } else {
-                naming.unmapped += 1;
-                naming.unreadable += usize::from(matches!(id.target, DeviceTarget::Unreadable(_)));
+                for allocation in allocations {
+                    naming.add_listed(allocation, gpus, claims);
+                }
             }
         }
+        for pod in seen.pods.iter().filter(|pod| !pod.ended) {
+            naming.add_members(pod, &reserved);
+        }
         naming
-    }
-
-    /// The highest replica of a device that a pod names; `None` if none names a replica.
-    fn highest_replica(&self, key: &DeviceKey) -> Option<u32> {
-        self.devices.get(key)?.values().flatten().flatten().max().copied()
-    }
-
-    /// Ids that no rule reads.
-    pub(super) fn unreadable(&self) -> usize {
-        self.unreadable
     }
 
     /// Allocated devices that this node does not have, or whose id cannot be read.
@@ -151,14 +82,146 @@ impl Naming {
         self.unmapped
     }
 
+    /// Devices that somebody holds of which we cannot say which they are.
+    pub(super) fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// Every device that is named, with the pods that name it.
+    pub(super) fn devices(&self) -> impl Iterator<Item = (&DeviceKey, &BTreeMap<PodKey, Parts>)> {
+        self.devices.iter()
+    }
+
     /// The pods that name a device, if any does.
-    pub(super) fn pods(&self, key: &DeviceKey) -> Option<&BTreeMap<PodKey, Replicas>> {
+    pub(super) fn pods(&self, key: &DeviceKey) -> Option<&BTreeMap<PodKey, Parts>> {
         self.devices.get(key)
+    }
+
+    /// How the kubelet named a device to us that a pod has.
+    pub(super) fn named(&self, key: &DeviceKey, pod: &PodKey) -> Vec<NamedDevice> {
+        self.named.get(&(key.clone(), pod.clone())).cloned().unwrap_or_default()
+    }
+
+    fn add(&mut self, key: DeviceKey, pod: &PodKey, part: Part, named: Option<NamedDevice>) {
+        self.named.entry((key.clone(), pod.clone())).or_default().extend(named);
+        self.devices.entry(key).or_default().entry(pod.clone()).or_default().insert(part);
+    }
+
+    fn add_listed(&mut self, allocation: &Allocation, gpus: &[Arc<Gpu>], claims: Claims<'_>) {
+        let mut slots = BTreeSet::new();
+        for id in &allocation.devices {
+            let named = NamedDevice {
+                container: Arc::clone(&allocation.container),
+                resource: Arc::clone(&allocation.resource),
+                id: id.clone(),
+            };
+            match &id.target {
+                DeviceTarget::Claim(claim) => {
+                    for found in claims.of_unprepared(claim) {
+                        self.add_found(found, &allocation.pod, &named);
+                    }
+                }
+                DeviceTarget::Claimed { claim, device, share_id } => {
+                    let found = claims.of_prepared(claim, device, share_id.as_ref());
+                    self.add_found(found, &allocation.pod, &named);
+                }
+                DeviceTarget::Slot(id) => {
+                    slots.insert(gpu_of_slot(id));
+                    self.unmapped += 1;
+                }
+                DeviceTarget::Unreadable(_) => {
+                    self.unmapped += 1;
+                    self.hidden += 1;
+                }
+                target => match find(target, gpus) {
+                    Some(key) => {
+                        let part = id.replica.map_or(Part::Whole, Part::Replica);
+                        self.add(key, &allocation.pod, part, Some(named));
+                    }
+                    None => self.unmapped += 1,
+                },
+            }
+        }
+        self.hidden += slots.len();
+    }
+
+    fn add_found(&mut self, found: Found, pod: &PodKey, named: &NamedDevice) {
+        match found {
+            Found::Device(key, terms) => self.add(key, pod, Part::Claimed(terms), Some(named.clone())),
+            Found::Free => {}
+            Found::Unknown => {
+                self.unmapped += 1;
+                self.hidden += 1;
+            }
+        }
+    }
+
+    fn add_fractions(&mut self, pod: &Pod, allocations: &[&Allocation], gpus: &[Arc<Gpu>]) {
+        let named = |allocation: &&Allocation| {
+            let (container, resource) = (Arc::clone(&allocation.container), Arc::clone(&allocation.resource));
+            let ids = allocation.devices.clone().into_iter();
+            ids.map(move |id| NamedDevice {
+                container: Arc::clone(&container),
+                resource: Arc::clone(&resource),
+                id,
+            })
+        };
+        let named: Vec<NamedDevice> = allocations.iter().flat_map(named).collect();
+        for fraction in &pod.fractions {
+            match device_of(fraction, gpus) {
+                Some(key) => {
+                    self.add(key.clone(), &pod.key, part(fraction), None);
+                    self.named.insert((key, pod.key.clone()), named.clone());
+                }
+                None if matches!(fraction.of, FractionOf::Group(_)) => {}
+                None => {
+                    self.unmapped += 1;
+                    self.hidden += 1;
+                }
+            }
+        }
+    }
+
+    /// Gives a pod its parts of the GPUs that are reserved for its group.
+    fn add_members(&mut self, pod: &Pod, reserved: &BTreeMap<&Arc<str>, Vec<DeviceKey>>) {
+        for fraction in &pod.fractions {
+            let FractionOf::Group(group) = &fraction.of else { continue };
+            for key in reserved.get(group).into_iter().flatten() {
+                self.add(key.clone(), &pod.key, part(fraction), None);
+            }
+        }
+    }
+}
+
+fn part(fraction: &Fraction) -> Part {
+    match fraction {
+        Fraction { compute: None, memory: None, .. } => {
+            Part::Fraction { compute: Some(Ppm::ALL), memory: None }
+        }
+        Fraction { compute, memory, .. } => Part::Fraction { compute: *compute, memory: *memory },
+    }
+}
+
+/// What a slot stands for where nobody says which GPU: HAMi's and Volcano's slots are one GPU each, by the UUID in
+/// them, gpushare's units are of one GPU together.
+fn gpu_of_slot(id: &str) -> &str {
+    if id.contains("-_-") { "" } else { id.rsplit_once('-').map_or(id, |(gpu, _)| gpu) }
+}
+
+fn device_of(fraction: &Fraction, gpus: &[Arc<Gpu>]) -> Option<DeviceKey> {
+    match &fraction.of {
+        FractionOf::Gpu(uuid) => find(&DeviceTarget::Gpu(Arc::clone(uuid)), gpus),
+        FractionOf::MigDevice(uuid) => find(&DeviceTarget::MigDevice(Arc::clone(uuid)), gpus),
+        FractionOf::Index(index) => {
+            let gpu = gpus.iter().find(|gpu| gpu.index == *index)?;
+            Some((Arc::clone(&gpu.uuid), None))
+        }
+        FractionOf::Group(_) => None,
     }
 }
 
 /// The device that an id stands for, if this node has it.
-fn find(target: &DeviceTarget, gpus: &[Arc<Gpu>]) -> Option<DeviceKey> {
+pub(super) fn find(target: &DeviceTarget, gpus: &[Arc<Gpu>]) -> Option<DeviceKey> {
     let whole = |gpu: &Arc<Gpu>| (Arc::clone(&gpu.uuid), None);
     let with_uuid = |uuid: &Arc<str>| gpus.iter().find(|gpu| gpu.uuid == *uuid);
     let with_minor = |minor: u32| gpus.iter().find(|gpu| gpu.minor == Some(minor));

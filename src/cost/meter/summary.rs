@@ -10,7 +10,7 @@ use super::open::{Open, OpenGpu};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
 use crate::cost::ledger::{DeviceAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
-use crate::cost::report::{Basis, DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine, State};
+use crate::cost::report::{DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine, State};
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
 
@@ -110,17 +110,13 @@ fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
 }
 
 fn holding_line(holding: &Holding, share: Share) -> HoldingLine {
-    let of_device = holding.slot_share();
     HoldingLine {
         namespace: Arc::clone(&holding.pod.namespace),
         pod: Arc::clone(&holding.pod.name),
         mig_device: holding.mig_device.clone(),
         share: (share.numerator(), share.denominator()),
-        of_device: (of_device.numerator(), of_device.denominator()),
-        basis: match holding.of_slots {
-            0 | 1 => Basis::Whole,
-            of => Basis::Slots { held: holding.slots, of },
-        },
+        of_device: (holding.part.numerator(), holding.part.denominator()),
+        basis: holding.basis,
         named: Vec::new(),
         last: None,
     }
@@ -174,7 +170,7 @@ impl Held {
 /// The framebuffer that is used on a holder's device; `None` where it is not alone on it.
 fn memory_used(gpu: &Gpu, holding: &Holding) -> Option<u64> {
     let memory = match (&holding.mig_device, &gpu.mig) {
-        _ if holding.of_slots > 1 => None,
+        _ if holding.is_shared() => None,
         (None, _) => gpu.memory,
         (Some(uuid), Mig::Enabled(partition)) => {
             partition.devices.iter().find(|device| device.uuid == *uuid)?.memory

@@ -192,6 +192,7 @@ impl Rig {
 
     /// Observes the node now, with whatever the kubelet said last.
     fn observe_stale(&mut self) -> &mut Self {
+        self.seen.pods_told_at = (!self.seen.pods.is_empty()).then_some(self.seen.at);
         self.report = Some(self.meter.observe(&self.seen));
         assert_eq!(self.report().imbalance, Cost::ZERO);
         self

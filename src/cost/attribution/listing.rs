@@ -1,0 +1,217 @@
+//! Whose listing is believed: what the kubelet says, held against what it said before and what the pod watch says.
+//!
+//! A good answer of the kubelet can be wrong by omission. After it restarts it lists nothing for a moment, then static
+//! pods only, for as long as the API server is away; a pod that has ended can come back for a second; and old kubelets
+//! list what has ended as a rule. The pod watch can be late. So neither decides alone:
+//!
+//! | the kubelet | the pod watch | who holds it |
+//! |---|---|---|
+//! | lists it | says it has ended | nobody |
+//! | lists it | anything else | the pod |
+//! | lists it again after a break, though it was gone before | does not show it | nobody, until the grace is over |
+//! | no longer lists it | shows it running | the pod |
+//! | no longer lists it, after a break | is not told, or is stale | the pod, until the grace is over or the watch says more |
+//! | no longer lists it, without a break | is not told, or is stale | nobody: its containers have ended |
+//! | does not answer for long | shows it running | the pod |
+//! | does not answer for long | is not told, or is stale | nobody that we can name |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::observation::{Allocation, Allocations, DeviceId, Observation, Pod, PodKey, Span, Uptime};
+
+/// How many pods that are gone are remembered: more than end on a node while a kubelet restarts.
+const GONE_MAX: usize = 512;
+
+/// What pods hold, and what is remembered of it from one observation to the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listing {
+    /// The pods that hold something, with what the kubelet last listed for each.
+    held: BTreeMap<PodKey, Held>,
+    /// When pods that held something ceased to. After a break the kubelet may list them once more.
+    gone: BTreeMap<PodKey, Uptime>,
+    /// The answer that was last taken in.
+    answer: Option<Arc<Allocations>>,
+    /// How many answers were taken in.
+    answers: u64,
+    /// Since when the kubelet had answered without a break when it was first heard.
+    first_answering_since: Option<Uptime>,
+    /// Whether what nobody is listed for is free: a kubelet that is silent for too long says nothing of it.
+    fresh: bool,
+}
+
+/// What one pod holds.
+#[derive(Clone, Debug)]
+struct Held {
+    /// Its UID, once it was told.
+    uid: Option<Arc<str>>,
+    /// When it was first seen to hold something, which tells the newer of two.
+    since: Uptime,
+    /// The number of the answer that last listed it.
+    listed_in: u64,
+    /// When that answer was given.
+    listed_at: Uptime,
+    devices: Vec<Allocation>,
+    /// Whether another pod has its name since it was last listed.
+    is_renewed: bool,
+    /// Whether it counts in this observation.
+    believed: bool,
+}
+
+/// One observation, as far as it says who is there.
+struct Present<'a> {
+    at: Uptime,
+    answer: &'a Allocations,
+    pods: BTreeMap<&'a PodKey, &'a Pod>,
+    /// Whether the pod watch is young enough to say who is gone.
+    watched: bool,
+    /// Whether the kubelet began to answer again so recently that it may not know all its pods yet, or know too many.
+    in_grace: bool,
+}
+
+// === impl Listing ===
+
+impl Listing {
+    /// Takes in what was seen now. What is older than `max_age` is not believed where it says that somebody is gone.
+    pub(super) fn take_in(&mut self, seen: &Observation, max_age: Span) {
+        let Some(answer) = &seen.allocations else {
+            self.fresh = false;
+            self.held.values_mut().for_each(|held| held.believed = false);
+            return;
+        };
+        let first = *self.first_answering_since.get_or_insert(answer.answering_since);
+        let in_grace =
+            answer.answering_since > first && answer.read_at.since(answer.answering_since) <= max_age;
+        let present = Present::new(seen, answer, max_age, in_grace);
+        self.fresh = seen.at.since(answer.read_at) <= max_age;
+        if !self.answer.replace(Arc::clone(answer)).is_some_and(|before| Arc::ptr_eq(&before, answer)) {
+            self.answers += 1;
+            self.take_in_answer(&present);
+        }
+        self.held
+            .iter_mut()
+            .for_each(|(pod, held)| held.is_described(present.pods.get(pod).copied(), seen.at));
+        let left = self.held.iter().filter(|(pod, held)| !present.stays(pod, held, self.answers));
+        let left: Vec<PodKey> = left.map(|(pod, _)| pod.clone()).collect();
+        for pod in left {
+            self.leave(pod, seen.at);
+        }
+        for (pod, held) in &mut self.held {
+            held.believed = self.fresh || present.is_seen_running(pod);
+        }
+    }
+
+    /// Whether what nobody is listed for is free.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// What pods hold, sorted by pod.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Allocation> {
+        self.held.values().filter(|held| held.believed).flat_map(|held| &held.devices)
+    }
+
+    /// When a pod was first seen to hold something, if it does.
+    pub(super) fn since(&self, pod: &PodKey) -> Option<Uptime> {
+        self.held.get(pod).map(|held| held.since)
+    }
+
+    fn take_in_answer(&mut self, present: &Present<'_>) {
+        let mut listed: BTreeMap<&PodKey, Vec<Allocation>> = BTreeMap::new();
+        for allocation in &present.answer.containers {
+            listed.entry(&allocation.pod).or_default().push(allocation.clone());
+        }
+        self.give_up_what_others_have(&listed);
+        for (pod, devices) in listed {
+            let comes_back = self.gone.contains_key(pod) && present.in_grace;
+            if present.has_ended(pod) || comes_back && !present.is_seen_running(pod) {
+                continue;
+            }
+            self.gone.remove(pod);
+            let before = self.held.get(pod);
+            let held = Held {
+                uid: before.and_then(|held| held.uid.clone()),
+                since: before.map_or(present.at, |held| held.since),
+                listed_in: self.answers,
+                listed_at: present.answer.read_at,
+                devices,
+                is_renewed: false,
+                believed: true,
+            };
+            self.held.insert(pod.clone(), held);
+        }
+    }
+
+    /// Whoever is not listed any more has lost what is listed for another.
+    fn give_up_what_others_have(&mut self, listed: &BTreeMap<&PodKey, Vec<Allocation>>) {
+        let taken: BTreeSet<&DeviceId> =
+            listed.values().flatten().flat_map(|devices| &devices.devices).collect();
+        let is_taken = |id: &DeviceId| taken.iter().any(|other| is_same(id, other));
+        for (_, held) in self.held.iter_mut().filter(|(pod, _)| !listed.contains_key(pod)) {
+            held.devices.iter_mut().for_each(|devices| devices.devices.retain(|id| !is_taken(id)));
+        }
+    }
+
+    fn leave(&mut self, pod: PodKey, at: Uptime) {
+        self.held.remove(&pod);
+        self.gone.insert(pod, at);
+        if self.gone.len() > GONE_MAX
+            && let Some(oldest) = self.gone.iter().min_by_key(|(_, at)| **at).map(|(pod, _)| pod.clone())
+        {
+            self.gone.remove(&oldest);
+        }
+    }
+}
+
+/// Whether two ids cannot be held by two pods.
+fn is_same(one: &DeviceId, other: &DeviceId) -> bool {
+    one.target == other.target
+        && (one.replica == other.replica || one.replica.is_none() || other.replica.is_none())
+}
+
+// === impl Held ===
+
+impl Held {
+    /// Takes in its UID. Another UID under its name is another pod, and a newer one.
+    fn is_described(&mut self, pod: Option<&Pod>, at: Uptime) {
+        let Some(pod) = pod else { return };
+        if self.uid.replace(Arc::clone(&pod.uid)).is_some_and(|before| before != pod.uid) {
+            self.since = at;
+            self.is_renewed = true;
+        }
+    }
+}
+
+// === impl Present ===
+
+impl<'a> Present<'a> {
+    fn new(seen: &'a Observation, answer: &'a Allocations, max_age: Span, in_grace: bool) -> Self {
+        Self {
+            at: seen.at,
+            answer,
+            pods: seen.pods.iter().map(|pod| (&pod.key, pod)).collect(),
+            watched: seen.pods_told_at.is_some_and(|told| seen.at.since(told) <= max_age),
+            in_grace,
+        }
+    }
+
+    /// Whether `held` still counts: it is listed, or there is reason to believe that it should be.
+    fn stays(&self, pod: &PodKey, held: &Held, answers: u64) -> bool {
+        let is_listed = held.listed_in == answers;
+        let broke = self.answer.answering_since > held.listed_at;
+        match self.pods.get(pod) {
+            Some(pod) if pod.ended => false,
+            Some(_) => is_listed || !held.is_renewed && (self.watched || broke),
+            None if self.watched && held.uid.is_some() => false,
+            None => is_listed || broke && self.in_grace,
+        }
+    }
+
+    fn has_ended(&self, pod: &PodKey) -> bool {
+        self.pods.get(pod).is_some_and(|pod| pod.ended)
+    }
+
+    fn is_seen_running(&self, pod: &PodKey) -> bool {
+        self.watched && self.pods.get(pod).is_some_and(|pod| !pod.ended)
+    }
+}
