@@ -12,6 +12,13 @@ use crate::observation::{CostLabels, Ppm, Span, UnixTime, Uptime, Workload, Xid}
 use super::money::{Amount, Cost, GpuTime};
 use super::report::{Payer, State, Totals, XidLine};
 
+/// How many payers have a line of their own; what more there are share one, so that the number of series is bounded
+/// and the sum still holds.
+const PAYERS_MAX: usize = 200;
+
+/// How many of those who share a line are counted one by one.
+const FOLDED_MAX: usize = 10_000;
+
 /// All accounts of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -19,6 +26,8 @@ pub struct Ledger {
     pub(super) devices: BTreeMap<Arc<str>, DeviceAccount>,
     pub(super) pods: BTreeMap<PodId, PodAccount>,
     pub(super) payers: BTreeMap<Payer, Totals>,
+    /// Payers that have no line of their own.
+    folded: BTreeSet<Payer>,
     /// What was ever charged to pods, added up independently of their accounts.
     held: Cost,
     /// What was charged to pods whose accounts are closed.
@@ -124,9 +133,22 @@ impl Ledger {
         self.pods.entry(pod.clone()).or_default()
     }
 
-    /// The totals of a payer, opened if there are none.
+    /// The totals of a payer, opened if there are none: its own, or those of the others where there are too many.
     pub fn payer(&mut self, payer: &Payer) -> &mut Totals {
-        self.payers.entry(payer.clone()).or_default()
+        let is_full = self.payers.len() >= PAYERS_MAX && !payer.is_nobody();
+        if !is_full || self.payers.contains_key(payer) {
+            return self.payers.entry(payer.clone()).or_default();
+        }
+        if self.folded.len() < FOLDED_MAX && !self.folded.contains(payer) {
+            self.folded.insert(payer.clone());
+        }
+        self.payers.entry(payer.among_others()).or_default()
+    }
+
+    /// How many payers have no line of their own, as far as they are counted.
+    #[must_use]
+    pub fn folded_payers(&self) -> usize {
+        self.folded.len()
     }
 
     /// Marks the pods that hold nothing at `now` as ended, and drops those that ended more than `retention` ago.

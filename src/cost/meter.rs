@@ -20,7 +20,7 @@ use super::attribution::{self, DeviceKey, Rules};
 use super::gpu_model;
 use super::ledger::Ledger;
 use super::pricing::{PriceModel, PriceSheet};
-use super::report::Report;
+use super::report::{LastCharge, Report};
 use super::window::Window;
 
 use self::open::{Open, OpenGpu};
@@ -53,6 +53,8 @@ pub struct Meter {
     ledger_start: Option<UnixTime>,
     memory: attribution::Memory,
     windows: BTreeMap<Place, Window>,
+    /// What each holder was charged for the last interval.
+    last: BTreeMap<Place, LastCharge>,
     conflicts: u64,
     open: Option<Open>,
 }
@@ -73,6 +75,7 @@ impl Meter {
             ledger_start: None,
             memory: attribution::Memory::default(),
             windows: BTreeMap::new(),
+            last: BTreeMap::new(),
             conflicts: 0,
             open: None,
         }
@@ -87,6 +90,7 @@ impl Meter {
     pub fn observe(&mut self, seen: &Observation) -> Arc<Report> {
         self.ledger_start.get_or_insert(seen.wall);
         let before = self.open.take();
+        self.last.clear();
         let next = self.open_interval(seen, before.as_ref());
         if let Some(open) = &before {
             self.close_interval(open, &next, seen.wall);

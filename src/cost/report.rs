@@ -47,6 +47,8 @@ pub struct Report {
     pub allocation_conflicts: u64,
     /// How the node's capacity was bought.
     pub price_model: PriceModel,
+    /// Payers that share a line because there are too many of them.
+    pub folded_payers: usize,
     /// The prices that are in force.
     pub prices: Arc<PriceSheet>,
 }
@@ -66,6 +68,8 @@ pub struct DeviceLine {
     pub sharing: Sharing,
     /// How the work on it was divided among its holders.
     pub attribution: Attribution,
+    /// Whether its holders were promised more than there is, so that their shares are scaled down to the whole.
+    pub overcommitted: bool,
     /// What it says of itself, if it cannot be used.
     pub fault: Option<Fault>,
     /// Who holds which part of it now, sorted.
@@ -101,7 +105,7 @@ pub struct HoldingLine {
     pub of_device: (u64, u64),
     /// By what that part is measured.
     pub basis: Basis,
-    /// How the kubelet named it, sorted.
+    /// How the kubelet named it; nothing for a GPU that is held for another pod's group or by an init container.
     pub named: Vec<NamedDevice>,
     /// What it was charged for the last interval; `None` before the first one, and where the last was not charged.
     pub last: Option<LastCharge>,
@@ -126,7 +130,7 @@ pub struct LastCharge {
     /// What the GPU cost per hour; `None` if it is unpriced.
     pub rate: Option<Rate>,
     /// What the holder did, as a part of its own share; more than the whole is burst, `None` if it was not measured.
-    pub work: Option<(u64, u64)>,
+    pub work: Option<(u128, u128)>,
     /// The parts, by state; they sum to its share of the GPU's cost.
     pub parts: Vec<(State, Amount)>,
 }
@@ -199,6 +203,9 @@ pub struct ShowbackLine {
     pub totals: Totals,
 }
 
+/// What stands for a namespace and for each business label where too many payers share one line.
+const OTHER: &str = "__other__";
+
 /// Who pays for what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Payer {
@@ -210,4 +217,30 @@ pub struct Payer {
     pub gpu_model: Arc<str>,
     /// The price model in force; `None` when the GPU is unpriced.
     pub price_model: Option<PriceModel>,
+}
+
+// === impl Payer ===
+
+impl Payer {
+    /// Whether it is the one who pays for what nobody holds.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.namespace.is_empty()
+    }
+
+    /// The payer who stands for this one and all others that have no line of their own.
+    #[must_use]
+    pub fn among_others(&self) -> Self {
+        let other = || Arc::from(OTHER);
+        let labels = CostLabels {
+            team: other(),
+            project: other(),
+            model: other(),
+            environment: other(),
+            cost_center: other(),
+            department: other(),
+            task_type: other(),
+        };
+        Self { namespace: other(), labels, ..self.clone() }
+    }
 }

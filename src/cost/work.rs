@@ -37,6 +37,11 @@ impl Work {
         (self.numerator.min(self.denominator), self.denominator)
     }
 
+    /// All of it, as a fraction of the share.
+    pub(super) fn fraction(self) -> (u128, u128) {
+        (self.numerator, self.denominator)
+    }
+
     /// The work beyond its share, as a fraction of the share.
     pub(super) fn beyond(self) -> (u128, u128) {
         (self.numerator.saturating_sub(self.denominator), self.denominator)

@@ -63,6 +63,8 @@ pub(super) fn add_grounds(families: &mut Families, report: &Report) {
         &[],
         unit::count(u64::try_from(report.unmapped_devices).unwrap_or(u64::MAX)),
     );
+    let folded = u64::try_from(report.folded_payers).unwrap_or(u64::MAX);
+    families.add(Id::SeriesDropped, &[], unit::count(folded));
     families.add(Id::AllocationConflicts, &[], unit::count(report.allocation_conflicts));
     let as_of = report.prices.as_of().map(|date| unit::count(date.unix_seconds()));
     families.add_some(Id::PricingAsOf, &[], as_of);

@@ -38,7 +38,7 @@ pub(super) type Parts = BTreeSet<Part>;
 #[derive(Debug, Default)]
 pub(super) struct Naming {
     devices: BTreeMap<DeviceKey, BTreeMap<PodKey, Parts>>,
-    named: BTreeMap<(DeviceKey, PodKey), Vec<NamedDevice>>,
+    named: BTreeMap<(DeviceKey, PodKey), BTreeSet<NamedDevice>>,
     unmapped: usize,
     hidden: usize,
 }
@@ -99,7 +99,7 @@ impl Naming {
 
     /// How the kubelet named a device to us that a pod has.
     pub(super) fn named(&self, key: &DeviceKey, pod: &PodKey) -> Vec<NamedDevice> {
-        self.named.get(&(key.clone(), pod.clone())).cloned().unwrap_or_default()
+        self.named.get(&(key.clone(), pod.clone())).into_iter().flatten().cloned().collect()
     }
 
     fn add(&mut self, key: DeviceKey, pod: &PodKey, part: Part, named: Option<NamedDevice>) {
@@ -166,7 +166,7 @@ impl Naming {
                 id,
             })
         };
-        let named: Vec<NamedDevice> = allocations.iter().flat_map(named).collect();
+        let named: BTreeSet<NamedDevice> = allocations.iter().flat_map(named).collect();
         for fraction in &pod.fractions {
             match device_of(fraction, gpus) {
                 Some(key) => {

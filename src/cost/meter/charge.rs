@@ -1,7 +1,5 @@
 //! Charging one GPU for one interval: every unit of its cost and its time is posted exactly once.
 
-use std::sync::Arc;
-
 use crate::observation::{Span, UnixTime};
 
 use super::Meter;
@@ -9,7 +7,7 @@ use super::open::{Holder, OpenGpu};
 use crate::cost::attribution::{Claim, Holding};
 use crate::cost::ledger::{Charge, PodId};
 use crate::cost::money::{Amount, Cost, GpuTime};
-use crate::cost::report::{Payer, State};
+use crate::cost::report::{LastCharge, Payer, State};
 use crate::cost::share::{Division, scaled};
 use crate::cost::window::Window;
 use crate::cost::work::{Work, Worked};
@@ -75,8 +73,11 @@ impl Meter {
         let idle = self.is_idle(at.gpu, holding, at.elapsed, work);
         let Some(holder) = at.gpu.holders.get(&holding.pod) else { return };
         let (used, rest) = amount.cut(work.within());
-        self.post_holders(at.gpu, holder, State::Used, used);
-        self.post_holders(at.gpu, holder, if idle { State::Idle } else { State::Underused }, rest);
+        let parts = [(State::Used, used), (if idle { State::Idle } else { State::Underused }, rest)];
+        for (state, part) in parts {
+            self.post_holders(at.gpu, holder, state, part);
+        }
+        self.remember(at.gpu, holding, at.elapsed, Some(work), &parts);
 
         let (numerator, denominator) = work.beyond();
         let burst = scaled(amount.cost.unwrap_or_default().units(), numerator, denominator);
@@ -96,6 +97,25 @@ impl Meter {
         let Some(holder) = gpu.holders.get(&holding.pod) else { return };
         let state = if gpu.is_unavailable() { State::Unavailable } else { State::Unmeasured };
         self.post_holders(gpu, holder, state, amount);
+        self.remember(gpu, holding, elapsed, None, &[(state, amount)]);
+    }
+
+    /// Keeps what a holder was charged, to show it.
+    fn remember(
+        &mut self,
+        gpu: &OpenGpu,
+        holding: &Holding,
+        elapsed: Span,
+        work: Option<Work>,
+        parts: &[(State, Amount)],
+    ) {
+        let charge = LastCharge {
+            elapsed,
+            rate: gpu.quote.map(|quote| quote.effective),
+            work: work.map(Work::fraction),
+            parts: parts.iter().filter(|(_, amount)| !amount.is_nothing()).copied().collect(),
+        };
+        self.last.insert(gpu.place(holding), charge);
     }
 
     fn is_idle(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, work: Work) -> bool {
@@ -106,8 +126,7 @@ impl Meter {
     }
 
     fn window(&mut self, gpu: &OpenGpu, holding: &Holding) -> &mut Window {
-        let device = (Arc::clone(&gpu.gpu.uuid), holding.mig_device.clone());
-        self.windows.entry((holding.pod.clone(), device)).or_default()
+        self.windows.entry(gpu.place(holding)).or_default()
     }
 
     fn post_holders(&mut self, gpu: &OpenGpu, holder: &Holder, state: State, amount: Amount) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::observation::{CostLabels, Gpu, Health, Pod, PodKey, Uptime, Workload};
 
 use super::Place;
-use crate::cost::attribution::{Claim, DeviceKey, GpuClaims};
+use crate::cost::attribution::{Claim, DeviceKey, GpuClaims, Holding};
 use crate::cost::ledger::{Description, Ledger, PodId};
 use crate::cost::pricing::Quote;
 use crate::cost::report::Payer;
@@ -91,9 +91,12 @@ impl OpenGpu {
 
     /// The holders and the devices they are on.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
-        self.claims.holdings().map(|(holding, _)| {
-            (holding.pod.clone(), (Arc::clone(&self.gpu.uuid), holding.mig_device.clone()))
-        })
+        self.claims.holdings().map(|(holding, _)| self.place(holding))
+    }
+
+    /// The pod of a holding and the device that it is on.
+    pub(super) fn place(&self, holding: &Holding) -> Place {
+        (holding.pod.clone(), (Arc::clone(&self.gpu.uuid), holding.mig_device.clone()))
     }
 }
 

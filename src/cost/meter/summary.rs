@@ -46,6 +46,7 @@ impl Meter {
             unmapped_devices: open.unmapped,
             allocation_conflicts: self.conflicts,
             price_model: self.policy.price_model,
+            folded_payers: self.ledger.folded_payers(),
             prices: Arc::clone(&self.prices),
         }
     }
@@ -53,7 +54,48 @@ impl Meter {
     fn device_lines(&self, open: &Open) -> Vec<DeviceLine> {
         let empty = DeviceAccount::default();
         let account = |gpu: &OpenGpu| self.ledger.devices.get(&gpu.gpu.uuid).unwrap_or(&empty);
-        open.gpus.iter().map(|gpu| device_line(gpu, account(gpu))).collect()
+        open.gpus.iter().map(|gpu| self.device_line(gpu, account(gpu))).collect()
+    }
+
+    fn device_line(&self, open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
+        let worked = Worked::new(&open.gpu, &open.claims);
+        DeviceLine {
+            gpu: Arc::clone(&open.gpu),
+            gpu_model: Arc::clone(&open.model),
+            quote: open.quote,
+            totals: account.totals.clone(),
+            sharing: open.claims.sharing,
+            attribution: worked.attribution(),
+            overcommitted: open.claims.overcommitted,
+            fault: match open.gpu.health {
+                Health::Healthy => None,
+                Health::Unavailable(fault) => Some(fault),
+            },
+            holdings: (open.claims.holdings())
+                .map(|(holding, share)| self.holding_line(open, holding, share))
+                .collect(),
+            unheld: unheld(&open.claims),
+            foreign_utilization: worked.foreign(),
+            energy_millijoules: account.energy_millijoules,
+            bands: account.bands,
+            xids: account.xids.values().copied().collect(),
+            unobserved: account.unobserved,
+            recovered: account.recovered,
+        }
+    }
+
+    fn holding_line(&self, open: &OpenGpu, holding: &Holding, share: Share) -> HoldingLine {
+        let on_device = (holding.pod.clone(), holding.mig_device.clone());
+        HoldingLine {
+            namespace: Arc::clone(&holding.pod.namespace),
+            pod: Arc::clone(&holding.pod.name),
+            mig_device: holding.mig_device.clone(),
+            share: (share.numerator(), share.denominator()),
+            of_device: (holding.part.numerator(), holding.part.denominator()),
+            basis: holding.basis,
+            named: open.claims.named.get(&on_device).cloned().unwrap_or_default(),
+            last: self.last.get(&open.place(holding)).cloned(),
+        }
     }
 
     fn pod_lines(&self, open: &Open) -> Vec<PodLine> {
@@ -75,30 +117,6 @@ impl Meter {
     }
 }
 
-fn device_line(open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
-    let worked = Worked::new(&open.gpu, &open.claims);
-    DeviceLine {
-        gpu: Arc::clone(&open.gpu),
-        gpu_model: Arc::clone(&open.model),
-        quote: open.quote,
-        totals: account.totals.clone(),
-        sharing: open.claims.sharing,
-        attribution: worked.attribution(),
-        fault: match open.gpu.health {
-            Health::Healthy => None,
-            Health::Unavailable(fault) => Some(fault),
-        },
-        holdings: open.claims.holdings().map(|(holding, share)| holding_line(holding, share)).collect(),
-        unheld: unheld(&open.claims),
-        foreign_utilization: worked.foreign(),
-        energy_millijoules: account.energy_millijoules,
-        bands: account.bands,
-        xids: account.xids.values().copied().collect(),
-        unobserved: account.unobserved,
-        recovered: account.recovered,
-    }
-}
-
 /// What nobody holds, added up by state.
 fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
     let of = |wanted: State| {
@@ -107,19 +125,6 @@ fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
         (!share.is_none()).then(|| (wanted, (share.numerator(), share.denominator())))
     };
     State::UNHELD.into_iter().filter_map(of).collect()
-}
-
-fn holding_line(holding: &Holding, share: Share) -> HoldingLine {
-    HoldingLine {
-        namespace: Arc::clone(&holding.pod.namespace),
-        pod: Arc::clone(&holding.pod.name),
-        mig_device: holding.mig_device.clone(),
-        share: (share.numerator(), share.denominator()),
-        of_device: (holding.part.numerator(), holding.part.denominator()),
-        basis: holding.basis,
-        named: Vec::new(),
-        last: None,
-    }
 }
 
 fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {

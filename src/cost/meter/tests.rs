@@ -1,6 +1,10 @@
 //! The meter by example: a node in a few lines, ticks, and what the ledger says.
 
+mod claims;
 mod examples;
+mod fractions;
+mod half_truths;
+mod payers;
 mod properties;
 mod sharing;
 mod situations;
@@ -23,6 +27,7 @@ struct Rig {
     seen: Observation,
     allocated: Vec<Allocation>,
     advertised: Option<Vec<DeviceId>>,
+    answering_since: Uptime,
     report: Option<Arc<Report>>,
 }
 
@@ -157,7 +162,14 @@ impl Rig {
             ..Observation::default()
         };
         let meter = Meter::new(policy, prices);
-        Self { meter, seen, allocated: Vec::new(), advertised: None, report: None }
+        Self {
+            meter,
+            seen,
+            allocated: Vec::new(),
+            advertised: None,
+            answering_since: Uptime::default(),
+            report: None,
+        }
     }
 
     fn gpu(&mut self, index: usize) -> &mut Gpu {
@@ -183,7 +195,7 @@ impl Rig {
     fn observe(&mut self) -> &mut Self {
         self.seen.allocations = Some(Arc::new(Allocations {
             read_at: self.seen.at,
-            answering_since: Uptime::default(),
+            answering_since: self.answering_since,
             containers: self.allocated.clone(),
             advertised: self.advertised.clone(),
         }));

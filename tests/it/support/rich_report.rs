@@ -99,6 +99,7 @@ pub(crate) fn report() -> Report {
         allocations_read_at: Some(Uptime::from_nanos(89_997_500_000_000)),
         unmapped_devices: 1,
         allocation_conflicts: 3,
+        folded_payers: 0,
         price_model: PriceModel::OnDemand,
         prices: Arc::new(prices()),
     };
@@ -314,6 +315,7 @@ fn device(index: u32, utilization: Option<u32>) -> DeviceLine {
         totals: Totals::default(),
         sharing: Sharing::Exclusive,
         attribution: Attribution::Device,
+        overcommitted: false,
         fault: None,
         holdings: vec![],
         unheld: vec![],
