@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::cost::report::NamedDevice;
 use crate::observation::{
-    Allocation, DeviceTarget, Fraction, FractionOf, Gpu, Mig, MigDevice, Observation, Pod, PodKey, Ppm,
+    Allocation, DeviceId, DeviceTarget, Fraction, FractionOf, Gpu, Mig, MigDevice, Observation, Pod, PodKey,
+    Ppm,
 };
 
 use super::dynamic::{Claims, Found, Terms};
@@ -52,8 +53,8 @@ impl Naming {
         gpus: &[Arc<Gpu>],
         seen: &Observation,
     ) -> Self {
-        let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
         let mut naming = Self::default();
+        let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
         let mut listed: BTreeMap<&PodKey, Vec<&Allocation>> = BTreeMap::new();
         held.for_each(|allocation| listed.entry(&allocation.pod).or_default().push(allocation));
         let mut reserved: BTreeMap<&Arc<str>, Vec<DeviceKey>> = BTreeMap::new();
@@ -108,46 +109,35 @@ impl Naming {
     }
 
     fn add_listed(&mut self, allocation: &Allocation, gpus: &[Arc<Gpu>], claims: Claims<'_>) {
-        let mut slots = BTreeSet::new();
+        let pod = &allocation.pod;
         for id in &allocation.devices {
-            let named = NamedDevice {
-                container: Arc::clone(&allocation.container),
-                resource: Arc::clone(&allocation.resource),
-                id: id.clone(),
-            };
+            let named = named(allocation, id);
             match &id.target {
                 DeviceTarget::Claim(claim) => {
                     for found in claims.of_unprepared(claim) {
-                        self.add_found(found, &allocation.pod, &named);
+                        self.add_found(found, pod, named.clone());
                     }
                 }
                 DeviceTarget::Claimed { claim, device, share_id } => {
-                    let found = claims.of_prepared(claim, device, share_id.as_ref());
-                    self.add_found(found, &allocation.pod, &named);
+                    self.add_found(claims.of_prepared(claim, device, share_id.as_ref()), pod, named);
                 }
-                DeviceTarget::Slot(id) => {
-                    slots.insert(gpu_of_slot(id));
-                    self.unmapped += 1;
-                }
-                DeviceTarget::Unreadable(_) => {
-                    self.unmapped += 1;
-                    self.hidden += 1;
-                }
+                DeviceTarget::Slot(_) => self.unmapped += 1,
+                DeviceTarget::Unreadable(_) => self.add_found(Found::Unknown, pod, named),
                 target => match find(target, gpus) {
                     Some(key) => {
-                        let part = id.replica.map_or(Part::Whole, Part::Replica);
-                        self.add(key, &allocation.pod, part, Some(named));
+                        self.add(key, pod, id.replica.map_or(Part::Whole, Part::Replica), Some(named));
                     }
                     None => self.unmapped += 1,
                 },
             }
         }
-        self.hidden += slots.len();
+        let slots = allocation.devices.iter().filter_map(gpu_of_slot);
+        self.hidden += slots.collect::<BTreeSet<_>>().len();
     }
 
-    fn add_found(&mut self, found: Found, pod: &PodKey, named: &NamedDevice) {
+    fn add_found(&mut self, found: Found, pod: &PodKey, named: NamedDevice) {
         match found {
-            Found::Device(key, terms) => self.add(key, pod, Part::Claimed(terms), Some(named.clone())),
+            Found::Device(key, terms) => self.add(key, pod, Part::Claimed(terms), Some(named)),
             Found::Free => {}
             Found::Unknown => {
                 self.unmapped += 1;
@@ -157,24 +147,19 @@ impl Naming {
     }
 
     fn add_fractions(&mut self, pod: &Pod, allocations: &[&Allocation], gpus: &[Arc<Gpu>]) {
-        let named = |allocation: &&Allocation| {
-            let (container, resource) = (Arc::clone(&allocation.container), Arc::clone(&allocation.resource));
-            let ids = allocation.devices.clone().into_iter();
-            ids.map(move |id| NamedDevice {
-                container: Arc::clone(&container),
-                resource: Arc::clone(&resource),
-                id,
-            })
-        };
-        let named: BTreeSet<NamedDevice> = allocations.iter().flat_map(named).collect();
+        let ids = allocations
+            .iter()
+            .flat_map(|allocation| allocation.devices.iter().map(move |id| (allocation, id)));
+        let listed: BTreeSet<NamedDevice> = ids.map(|(allocation, id)| named(allocation, id)).collect();
         for fraction in &pod.fractions {
-            match device_of(fraction, gpus) {
-                Some(key) => {
+            match (device_of(fraction, gpus), &fraction.of) {
+                (Some(key), _) => {
                     self.add(key.clone(), &pod.key, part(fraction), None);
-                    self.named.insert((key, pod.key.clone()), named.clone());
+                    self.named.insert((key, pod.key.clone()), listed.clone());
                 }
-                None if matches!(fraction.of, FractionOf::Group(_)) => {}
-                None => {
+                // Which GPU that is, its reservation says.
+                (None, FractionOf::Group(_)) => {}
+                (None, _) => {
                     self.unmapped += 1;
                     self.hidden += 1;
                 }
@@ -202,10 +187,19 @@ fn part(fraction: &Fraction) -> Part {
     }
 }
 
+fn named(allocation: &Allocation, id: &DeviceId) -> NamedDevice {
+    NamedDevice {
+        container: Arc::clone(&allocation.container),
+        resource: Arc::clone(&allocation.resource),
+        id: id.clone(),
+    }
+}
+
 /// What a slot stands for where nobody says which GPU: HAMi's and Volcano's slots are one GPU each, by the UUID in
 /// them, gpushare's units are of one GPU together.
-fn gpu_of_slot(id: &str) -> &str {
-    if id.contains("-_-") { "" } else { id.rsplit_once('-').map_or(id, |(gpu, _)| gpu) }
+fn gpu_of_slot(id: &DeviceId) -> Option<&str> {
+    let DeviceTarget::Slot(id) = &id.target else { return None };
+    if id.contains("-_-") { Some("") } else { id.rsplit_once('-').map(|(gpu, _)| gpu) }
 }
 
 fn device_of(fraction: &Fraction, gpus: &[Arc<Gpu>]) -> Option<DeviceKey> {
