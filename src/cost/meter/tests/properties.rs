@@ -8,6 +8,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::cost::money::GpuTime;
 use crate::cost::report::Payer;
+use crate::observation::{
+    ClaimKey, ClaimedDevice, Dynamic, DynamicDevice, Fraction, FractionOf, PublishedDevice, ResourceClaim,
+};
 
 const PRODUCTS: [&str; 3] = ["NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "NVIDIA Unheard Of"];
 
@@ -17,6 +20,8 @@ struct Tick {
     elapsed: Span,
     gpus: Option<Vec<Board>>,
     kubelet: Kubelet,
+    /// What the pod watch shows, if it tells anything.
+    pods: Option<Vec<Described>>,
     cents: u64,
     reboot: bool,
 }
@@ -36,7 +41,19 @@ struct Board {
 #[derive(Clone, Debug)]
 enum Kubelet {
     Silent,
-    Says { holds: Vec<(u8, u8, Device)>, replicas: Option<u32> },
+    Says { holds: Vec<(u8, u8, Device)>, replicas: Option<u32>, restarted: bool },
+}
+
+/// A pod as its owner describes it, known by its number.
+#[derive(Clone, Debug)]
+struct Described {
+    number: u8,
+    life: u8,
+    ended: bool,
+    unlisted_gpus: u32,
+    reserves: bool,
+    /// Number of the GPU, or a group, with percent of compute and bytes of memory.
+    fractions: Vec<(Option<u8>, Option<u32>, Option<u64>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +61,10 @@ enum Device {
     Whole,
     Replica(u32),
     Mig(u32),
+    Slot,
+    /// By the claim of this number.
+    Claimed(u8),
+    Unprepared(u8),
     Unreadable,
 }
 
@@ -70,8 +91,27 @@ fn tick() -> impl Strategy<Value = Tick> {
         1 => (301u64..4_000).prop_map(Span::from_secs),
     ];
     let gpus = prop::option::weighted(0.9, prop::collection::vec(board(), 0..4));
-    (elapsed, gpus, kubelet(), 0u64..2_000, prop::bool::weighted(0.03))
-        .prop_map(|(elapsed, gpus, kubelet, cents, reboot)| Tick { elapsed, gpus, kubelet, cents, reboot })
+    let pods = prop::option::weighted(0.7, prop::collection::vec(described(), 0..6));
+    (elapsed, gpus, kubelet(), pods, 0u64..2_000, prop::bool::weighted(0.03)).prop_map(
+        |(elapsed, gpus, kubelet, pods, cents, reboot)| Tick { elapsed, gpus, kubelet, pods, cents, reboot },
+    )
+}
+
+fn described() -> impl Strategy<Value = Described> {
+    let fraction =
+        (prop::option::of(0u8..5), prop::option::of(0u32..=100), prop::option::of(0u64..(100 << 30)));
+    let fractions = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(fraction, 0..3)];
+    let rarely = prop::bool::weighted(0.2);
+    (0u8..6, 0u8..2, rarely, 0u32..2, prop::bool::weighted(0.1), fractions).prop_map(
+        |(number, life, ended, unlisted_gpus, reserves, fractions)| Described {
+            number,
+            life,
+            ended,
+            unlisted_gpus,
+            reserves,
+            fractions,
+        },
+    )
 }
 
 fn board() -> impl Strategy<Value = Board> {
@@ -95,10 +135,14 @@ fn kubelet() -> impl Strategy<Value = Kubelet> {
         4 => Just(Device::Whole),
         3 => (0u32..6).prop_map(Device::Replica),
         3 => (0u32..7).prop_map(Device::Mig),
+        1 => Just(Device::Slot),
+        2 => (0u8..5).prop_map(Device::Claimed),
+        1 => (0u8..5).prop_map(Device::Unprepared),
         1 => Just(Device::Unreadable),
     ];
-    let says = (prop::collection::vec((0u8..6, 0u8..4, device), 0..8), prop::option::of(1u32..6))
-        .prop_map(|(holds, replicas)| Kubelet::Says { holds, replicas });
+    let holds = prop::collection::vec((0u8..6, 0u8..4, device), 0..8);
+    let says = (holds, prop::option::of(1u32..6), prop::bool::weighted(0.1))
+        .prop_map(|(holds, replicas, restarted)| Kubelet::Says { holds, replicas, restarted });
     prop_oneof![1 => Just(Kubelet::Silent), 8 => says]
 }
 
@@ -134,15 +178,77 @@ fn device_id(number: u8, device: Device) -> DeviceId {
         Device::Whole => whole(&uuid(number)),
         Device::Replica(n) => replica(&uuid(number), n),
         Device::Mig(id) => mig(&format!("MIG-{number}-{id}")),
-        Device::Unreadable => {
-            DeviceId { target: DeviceTarget::Unreadable(format!("?{number}").into()), replica: None }
-        }
+        Device::Slot => target(DeviceTarget::Slot(format!("{}-1", uuid(number)).into())),
+        Device::Claimed(claim) => target(DeviceTarget::Claimed {
+            claim: claim_key(claim),
+            device: dynamic_device(number),
+            share_id: (claim > 2).then(|| "share".into()),
+        }),
+        Device::Unprepared(claim) => target(DeviceTarget::Claim(claim_key(claim))),
+        Device::Unreadable => target(DeviceTarget::Unreadable(format!("?{number}").into())),
+    }
+}
+
+fn target(target: DeviceTarget) -> DeviceId {
+    DeviceId { target, replica: None }
+}
+
+fn claim_key(claim: u8) -> ClaimKey {
+    ClaimKey { namespace: "ml".into(), name: format!("claim-{claim}").into() }
+}
+
+fn dynamic_device(number: u8) -> DynamicDevice {
+    DynamicDevice {
+        driver: "gpu.nvidia.com".into(),
+        pool: "n".into(),
+        device: format!("gpu-{number}").into(),
+    }
+}
+
+/// Five claims on each of four GPUs: two for the whole, one for monitoring, two that consume a part.
+fn dynamic() -> Dynamic {
+    let published = |number| PublishedDevice {
+        name: dynamic_device(number),
+        uuid: Some(uuid(number).into()),
+        parent: None,
+        minor: None,
+        profile: None,
+        memory: Some(80 << 30),
+    };
+    let claimed = |claim: u8, number| ClaimedDevice {
+        name: dynamic_device(number),
+        share_id: (claim > 2).then(|| "share".into()),
+        admin: claim == 2,
+        consumed: (claim > 2).then(|| u64::from(claim) << 34),
+    };
+    let claim = |claim| ResourceClaim {
+        key: claim_key(claim),
+        devices: (0..4).map(|number| claimed(claim, number)).collect(),
+    };
+    Dynamic { devices: (0..4).map(published).collect(), claims: (0..5).map(claim).collect() }
+}
+
+fn pod_as_described(described: &Described) -> Pod {
+    let fraction = |(gpu, compute, memory): &(Option<u8>, Option<u32>, Option<u64>)| Fraction {
+        of: gpu.map_or(FractionOf::Group("group".into()), |gpu| FractionOf::Gpu(uuid(gpu).into())),
+        compute: compute.map(Ppm::from_percent),
+        memory: *memory,
+    };
+    Pod {
+        key: key(&format!("pod-{}", described.number)),
+        uid: format!("uid-{}", described.life).into(),
+        ended: described.ended,
+        unlisted_gpus: described.unlisted_gpus,
+        reserves: described.reserves.then(|| "group".into()),
+        fractions: described.fractions.iter().map(fraction).collect(),
+        ..Pod::default()
     }
 }
 
 /// The observations of a history, each with the cents per hour that are in force when it is made.
 fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
     let mut rig = Rig::new(prices(&[]), Vec::new());
+    rig.seen.dynamic = Arc::new(dynamic());
     let mut boot = 0;
     let mut seen = Vec::new();
     for tick in ticks {
@@ -154,8 +260,19 @@ fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
             distinct.into_values().collect()
         });
         rig.seen.gpus = boards;
-        if let Kubelet::Says { holds, replicas } = &tick.kubelet {
-            rig.seen.allocations = Some(Arc::new(says(rig.seen.at, holds, *replicas)));
+        if let Kubelet::Says { holds, replicas, restarted } = &tick.kubelet {
+            if *restarted {
+                rig.answering_since = rig.seen.at;
+            }
+            let answer =
+                Allocations { answering_since: rig.answering_since, ..says(rig.seen.at, holds, *replicas) };
+            rig.seen.allocations = Some(Arc::new(answer));
+        }
+        if let Some(pods) = &tick.pods {
+            let distinct: BTreeMap<u8, Pod> =
+                pods.iter().map(|pod| (pod.number, pod_as_described(pod))).collect();
+            rig.seen.pods = distinct.into_values().collect();
+            rig.seen.pods_told_at = Some(rig.seen.at);
         }
         seen.push((tick.cents, rig.seen.clone()));
     }
@@ -239,7 +356,7 @@ fn counters(report: &Report) -> BTreeMap<String, u128> {
         }
     };
     report.devices.iter().for_each(|line| totals(format!("device {}", line.gpu.uuid), &line.totals));
-    report.pods.iter().for_each(|line| totals(format!("pod {}", line.pod), &line.totals));
+    report.pods.iter().for_each(|line| totals(format!("pod {} {}", line.pod, line.uid), &line.totals));
     report.showback.iter().for_each(|line| totals(format!("payer {:?}", line.payer), &line.totals));
     for line in &report.devices {
         let uuid = &line.gpu.uuid;
@@ -248,8 +365,8 @@ fn counters(report: &Report) -> BTreeMap<String, u128> {
         counters.insert(format!("unobserved {uuid}"), line.unobserved.nanos());
     }
     for line in &report.pods {
-        counters.insert(format!("burst {}", line.pod), line.burst.units());
-        counters.insert(format!("energy {}", line.pod), line.energy_millijoules.unwrap_or(0));
+        counters.insert(format!("burst {} {}", line.pod, line.uid), line.burst.units());
+        counters.insert(format!("energy {} {}", line.pod, line.uid), line.energy_millijoules.unwrap_or(0));
     }
     counters
 }
@@ -304,6 +421,13 @@ proptest! {
         for (n, (_, seen)) in shuffled.iter_mut().enumerate() {
             shuffle(seen, order.wrapping_add(n as u64));
         }
+        // What is the same answer in one history is the same one in the other.
+        for n in 1..history.len() {
+            let answers = |n: usize| history[n].1.allocations.as_ref().map(Arc::as_ptr);
+            if answers(n) == answers(n - 1) {
+                shuffled[n].1.allocations = shuffled[n - 1].1.allocations.clone();
+            }
+        }
         for (one, other) in run(&history).iter().zip(run(&shuffled)) {
             prop_assert_eq!(format!("{:?}", lines(one)), format!("{:?}", lines(&other)));
         }
@@ -350,6 +474,10 @@ fn shuffle(seen: &mut Observation, order: u64) {
         gpus.rotate_left(by);
         gpus.reverse();
     }
+    let mut pods = seen.pods.to_vec();
+    let by = turn(pods.len());
+    pods.rotate_left(by);
+    seen.pods = pods.into();
     if let Some(allocations) = &seen.allocations {
         let mut allocations = Allocations::clone(allocations);
         let by = turn(allocations.containers.len());
