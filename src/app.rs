@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::apiserver::{self, Access, LabelSources};
 use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES};
 use crate::clock;
-use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
+use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::pricing::PriceSheet;
 use crate::demo::Demo;
@@ -72,6 +72,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         idle_threshold,
         idle_window,
         max_gap,
+        mig_share,
+        sharing_policy,
         demo,
         record,
         replay,
@@ -91,8 +93,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         max_gap: span(max_gap),
         retention: RETENTION,
         rules: Rules {
-            mig_share: MigShare::Compute,
-            sharing_policy: SharingPolicy::Slots,
+            mig_share: mig_share.into(),
+            sharing_policy: sharing_policy.into(),
             max_age: span(kubelet_max_age),
         },
     };

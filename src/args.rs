@@ -21,6 +21,10 @@ use crate::cost::pricing::PriceModel;
 use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
 
+pub use self::sharing::{MigShareArg, SharingPolicyArg};
+
+mod sharing;
+
 /// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
 pub const MOUNTED_PRICES: &str = "/config/pricing.yaml";
 
@@ -135,6 +139,16 @@ pub struct Args {
     #[arg(long = "ledger.max-gap", env = "GPU_COST_LEDGER_MAX_GAP", value_name = "TIME")]
     #[arg(default_value = "5m", value_parser = duration, help_heading = "Ledger")]
     pub max_gap: Duration,
+
+    /// How large the share of a MIG device is.
+    #[arg(long = "ledger.mig-share", env = "GPU_COST_LEDGER_MIG_SHARE", value_name = "BY")]
+    #[arg(default_value = "compute", help_heading = "Ledger")]
+    pub mig_share: MigShareArg,
+
+    /// Who pays for the free slots of a time-sliced device.
+    #[arg(long = "ledger.sharing-policy", env = "GPU_COST_LEDGER_SHARING_POLICY", value_name = "WHO")]
+    #[arg(default_value = "slots", help_heading = "Ledger")]
+    pub sharing_policy: SharingPolicyArg,
 
     /// Serve a simulated node, clearly marked as such: always, or where no NVIDIA driver library is found.
     #[arg(long, env = "GPU_COST_DEMO", value_name = "WHEN", num_args = 0..=1, require_equals = true)]

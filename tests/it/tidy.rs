@@ -88,6 +88,7 @@ const LAYERS: &[Layer] = &[
         module: "args",
         ours: &[
             "observation",
+            "cost::attribution",
             "cost::pricing",
             "kubelet::ResourceName",
             "kubelet::SOCKET",
