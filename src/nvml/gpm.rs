@@ -7,7 +7,7 @@
 //! Utilization here is `GRAPHICS_UTIL`, the part of the time in which anything ran, because that is what the sample
 //! buffers of unpartitioned GPUs mean by it. Where a driver does not give it, it is `SM_UTIL`, which is never larger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nvml_wrapper::enums::gpm::GpmMetricId;
@@ -15,6 +15,7 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::gpm::gpm_metrics_get;
 use nvml_wrapper::{Device, GpmSample, Nvml};
 
+use super::error::Meaning;
 use super::questions::Questions;
 use crate::observation::{Activity, Ppm, UnixTime};
 
@@ -30,8 +31,11 @@ const METRICS: [GpmMetricId; 4] =
 pub(super) struct Gpm<'nvml> {
     supported: Option<bool>,
     whole: Option<Taken<'nvml>>,
-    /// By UUID of the MIG device that fills the GPU instance: the instance's id is given to another one later.
+    /// By the MIG devices of the GPU instance: the instance's id is given to another one later, and a mean over a time in
+    /// which another compute instance came or went is nobody's.
     instances: BTreeMap<Arc<str>, Taken<'nvml>>,
+    /// GPU instances that have no counters for us, which says nothing of the others.
+    refused: BTreeSet<Arc<str>>,
 }
 
 /// The last sample and what it said together with the one before.
@@ -47,6 +51,7 @@ impl<'nvml> Gpm<'nvml> {
     /// Asks again whether the GPU has counters: the driver may have been configured in between.
     pub(super) fn probe_again(&mut self) {
         self.supported = None;
+        self.refused.clear();
     }
 
     /// Whether the GPU has counters that we may read (`nvmlGpmQueryDeviceSupport`).
@@ -71,28 +76,40 @@ impl<'nvml> Gpm<'nvml> {
         self.whole.as_ref().map_or_else(Activity::default, |taken| taken.activity)
     }
 
-    /// What the GPU instance of the MIG device `uuid` did since the last tick.
+    /// What the GPU instance of these MIG devices did since the last tick.
     pub(super) fn instance(
         &mut self,
         questions: &mut Questions<'_>,
         nvml: &'nvml Nvml,
         device: &Device<'nvml>,
-        (uuid, gpu_instance): (&Arc<str>, u32),
+        (members, gpu_instance): (&Arc<str>, u32),
         now: UnixTime,
     ) -> Activity {
-        let last = self.instances.remove(uuid);
-        let take = || device.gpm_mig_sample(gpu_instance);
-        let Some(taken) = step(questions, nvml, last, now, "nvmlGpmMigSampleGet", take) else {
+        let last = self.instances.remove(members);
+        if self.refused.contains(members) {
             return Activity::default();
+        }
+        let mut refused = false;
+        let take = || {
+            let sample = device.gpm_mig_sample(gpu_instance);
+            refused =
+                sample.as_ref().is_err_and(|error| matches!(Meaning::of(error), Meaning::Absent { .. }));
+            if refused { Err(NvmlError::NoData) } else { sample }
         };
+        let taken = step(questions, nvml, last, now, "nvmlGpmMigSampleGet", take);
+        if refused {
+            self.refused.insert(Arc::clone(members));
+        }
+        let Some(taken) = taken else { return Activity::default() };
         let activity = taken.activity;
-        self.instances.insert(Arc::clone(uuid), taken);
+        self.instances.insert(Arc::clone(members), taken);
         activity
     }
 
-    /// Forgets the samples of MIG devices that do not exist any more.
+    /// Forgets the samples of GPU instances that do not exist any more.
     pub(super) fn retain(&mut self, exists: impl Fn(&str) -> bool) {
-        self.instances.retain(|uuid, _| exists(uuid));
+        self.instances.retain(|members, _| exists(members));
+        self.refused.retain(|members| exists(members));
     }
 }
 

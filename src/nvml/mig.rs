@@ -15,7 +15,7 @@ use super::ffi;
 use super::framebuffer;
 use super::gpm::Gpm;
 use super::questions::Questions;
-use crate::observation::{Activity, MigDevice, Partition, UnixTime};
+use crate::observation::{Activity, MigDevice, Partition, Ppm, UnixTime};
 
 const MIB: u64 = 1 << 20;
 
@@ -72,11 +72,13 @@ impl<'nvml> Parent<'_, 'nvml> {
             .or(self.last_compute_slices)
             .unwrap_or(COMPUTE_SLICES);
         let memory_slices = memory_slices_of_gpu(compute_slices);
+        let errors = questions.outcome.errors.len();
         let mut devices: Vec<_> = (0..compute_slices)
             .filter_map(|index| self.device_at(index, memory_slices, questions, described))
             .collect();
+        let complete = questions.outcome.errors.len() == errors;
         described.retain(|uuid, _| devices.iter().any(|device| device.uuid == *uuid));
-        self.measure(&mut devices, questions, gpm, now);
+        self.measure((&mut devices, complete), questions, gpm, now);
         Partition { compute_slices, memory_slices, devices }
     }
 
@@ -123,24 +125,27 @@ impl<'nvml> Parent<'_, 'nvml> {
         Some(Description { gpu_instance, compute_instance, profile })
     }
 
-    /// The counters are those of a GPU instance. Where several compute instances share one, nobody can say which of
-    /// them did the work, and giving each the whole of it would count it twice.
+    /// The counters are those of a GPU instance, whatever compute instances are in it.
     fn measure(
         &self,
-        devices: &mut [MigDevice],
+        (devices, complete): (&mut [MigDevice], bool),
         questions: &mut Questions<'_>,
         gpm: &mut Gpm<'nvml>,
         now: UnixTime,
     ) {
-        gpm.retain(|uuid| devices.iter().any(|device| *device.uuid == *uuid));
+        let instances = gpu_instances(devices);
+        let names: BTreeMap<u32, Arc<str>> =
+            instances.iter().map(|(id, members)| (*id, members.join(" ").into())).collect();
+        gpm.retain(|members| names.values().any(|name| **name == *members));
         if !gpm.is_supported(questions, self.device) {
             return;
         }
-        let instances: Vec<u32> = devices.iter().map(|device| device.gpu_instance).collect();
-        let alone = |id: u32| instances.iter().filter(|other| **other == id).count() == 1;
-        for device in devices.iter_mut().filter(|device| alone(device.gpu_instance)) {
-            let instance = (&device.uuid, device.gpu_instance);
-            device.activity = gpm.instance(questions, self.nvml, self.device, instance, now);
+        for (id, members) in &names {
+            let activity = gpm.instance(questions, self.nvml, self.device, (members, *id), now);
+            let alone = complete && instances.get(id).is_some_and(|members| members.len() == 1);
+            for device in devices.iter_mut().filter(|device| device.gpu_instance == *id) {
+                device.activity = of_compute_instance(device, alone, activity);
+            }
         }
     }
 }
@@ -185,6 +190,47 @@ impl Slices {
             format!("{of_compute_instance}c.{of_gpu_instance}g.{gigabytes}gb").into()
         }
     }
+}
+
+/// The UUIDs of the MIG devices in each GPU instance, sorted.
+fn gpu_instances(devices: &[MigDevice]) -> BTreeMap<u32, Vec<Arc<str>>> {
+    let mut instances: BTreeMap<u32, Vec<Arc<str>>> = BTreeMap::new();
+    for device in devices {
+        instances.entry(device.gpu_instance).or_default().push(Arc::clone(&device.uuid));
+    }
+    for members in instances.values_mut() {
+        members.sort();
+    }
+    instances
+}
+
+/// What a compute instance did of what its GPU instance did.
+///
+/// One that is alone did all of it, and did so on fewer slices. Where several share a GPU instance nobody can say which
+/// of them worked, and giving each the whole of it would count it twice; that none of them did can be said of each.
+fn of_compute_instance(device: &MigDevice, alone: bool, of_gpu_instance: Activity) -> Activity {
+    let (own, all) = (device.compute_slices, device.gpu_instance_slices);
+    if own >= all {
+        of_gpu_instance
+    } else if alone {
+        let part = |part: Option<Ppm>| part.and_then(|part| concentrated(part, own, all));
+        Activity {
+            utilization: part(of_gpu_instance.utilization),
+            sm_active: part(of_gpu_instance.sm_active),
+            tensor_active: part(of_gpu_instance.tensor_active),
+            // The memory is the GPU instance's whoever is in it.
+            dram_active: of_gpu_instance.dram_active,
+        }
+    } else {
+        let nothing = of_gpu_instance.utilization.filter(|utilization| *utilization == Ppm::ZERO);
+        Activity { utilization: nothing, ..Activity::default() }
+    }
+}
+
+/// A part of `all` slices as a part of the `own` ones on which it happened; at most all of them.
+fn concentrated(part: Ppm, own: u32, all: u32) -> Option<Ppm> {
+    let parts = (u64::from(part.get()) * u64::from(all)).checked_div(own.into())?;
+    Some(u32::try_from(parts).map_or(Ppm::ALL, |parts| Ppm::new(parts.min(Ppm::ALL.get()))))
 }
 
 /// A GPU of seven compute slices has eight memory slices; the others have as many of both.
@@ -256,6 +302,20 @@ mod tests {
             let slices = Slices { of_gpu_instance, of_compute_instance: of_gpu_instance, mebibytes: 0 };
             assert_eq!(slices.memory_slices(None, of_gpu), expected, "{of_gpu_instance} of {of_gpu}");
             assert_eq!(slices.memory_slices(Some(0), of_gpu), expected, "{of_gpu_instance} of {of_gpu}");
+        }
+    }
+
+    #[test]
+    fn work_on_fewer_slices_is_a_larger_part_of_them() {
+        for (percent, own, all, expected) in [
+            (30, 1, 3, Some(90)),
+            (50, 1, 3, Some(100)),
+            (0, 1, 7, Some(0)),
+            (40, 2, 4, Some(80)),
+            (40, 0, 4, None),
+        ] {
+            let part = concentrated(Ppm::from_percent(percent), own, all);
+            assert_eq!(part, expected.map(Ppm::from_percent), "{percent} % of {all} slices on {own}");
         }
     }
 

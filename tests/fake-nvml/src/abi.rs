@@ -85,6 +85,18 @@ pub(crate) const VALUE_UNSIGNED_INT: u32 = 1;
 /// `NVML_GPU_UTILIZATION_SAMPLES`.
 pub(crate) const SAMPLES_OF_GPU_UTILIZATION: u32 = 1;
 
+/// `nvmlFieldValue_t` with an unsigned value.
+#[repr(C)]
+pub(crate) struct FieldValue {
+    pub(crate) field: u32,
+    pub(crate) scope: u32,
+    pub(crate) micros: i64,
+    pub(crate) latency_micros: i64,
+    pub(crate) kind: u32,
+    pub(crate) code: Code,
+    pub(crate) value: u64,
+}
+
 /// `nvmlEventData_t`.
 #[repr(C)]
 pub(crate) struct EventData {
@@ -134,6 +146,7 @@ const _: () = {
     assert!(size_of::<PciInfo>() == 68);
     assert!(size_of::<Attributes>() == 40);
     assert!(size_of::<Sample>() == 16);
+    assert!(size_of::<FieldValue>() == 40);
     assert!(size_of::<EventData>() == 32);
     assert!(size_of::<GpmMetric>() == 40);
     assert!(size_of::<GpmMetricsGet>() == 24);

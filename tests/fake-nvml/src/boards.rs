@@ -1,33 +1,9 @@
 //! Boards as NVIDIA makes them. The `n` of a constructor is the board's index, minor number and the end of its UUID.
 
 use crate::description::{Board, Energy, Gpm, Memory, Mig, MigDevice, Utilization};
+use crate::profiles::Profile;
 
 const MIB: u64 = 1 << 20;
-
-/// A MIG profile: its name, compute slices and the memory that NVML shows.
-#[derive(Clone, Copy, Debug)]
-pub struct Profile(pub &'static str, pub u32, pub u64);
-
-// === impl Profile ===
-
-impl Profile {
-    /// An eighth of an A100 40 GB.
-    pub const A100_40GB_1G: Self = Self("1g.5gb", 1, 4_864);
-    /// A seventh of an 80 GB board.
-    pub const X80GB_1G: Self = Self("1g.10gb", 1, 9_856);
-    /// Two sevenths of an 80 GB board.
-    pub const X80GB_2G: Self = Self("2g.20gb", 2, 19_968);
-    /// Three sevenths of an 80 GB board, with half of its memory.
-    pub const X80GB_3G: Self = Self("3g.40gb", 3, 40_192);
-    /// Four sevenths of an 80 GB board.
-    pub const X80GB_4G: Self = Self("4g.40gb", 4, 40_192);
-    /// All of an 80 GB board.
-    pub const X80GB_7G: Self = Self("7g.80gb", 7, 80_384);
-    /// A quarter of an A30.
-    pub const A30_1G: Self = Self("1g.6gb", 1, 5_836);
-    /// Half of an A30.
-    pub const A30_2G: Self = Self("2g.12gb", 2, 11_672);
-}
 
 // === impl Board ===
 
@@ -65,8 +41,25 @@ impl Board {
     /// An H100 with 80 GB: MIG and counters.
     #[must_use]
     pub fn h100_80gb(n: u32) -> Self {
-        let gpm = Gpm { graphics: Some(0.0), sm: Some(0.0), tensor: Some(0.0), dram: Some(0.0) };
-        Self { mig_capable: true, gpm: Some(gpm), ..Self::whole(n, "NVIDIA H100 80GB HBM3", 81_559, 700) }
+        Self::counted(n, "NVIDIA H100 80GB HBM3", 81_559, 700)
+    }
+
+    /// An H200 with 141 GB: MIG and counters.
+    #[must_use]
+    pub fn h200_141gb(n: u32) -> Self {
+        Self::counted(n, "NVIDIA H200", 143_771, 700)
+    }
+
+    /// A B200 with 180 GB: MIG and counters.
+    #[must_use]
+    pub fn b200_180gb(n: u32) -> Self {
+        Self::counted(n, "NVIDIA B200", 183_359, 1_000)
+    }
+
+    /// An RTX PRO 6000 with 96 GB: MIG in quarters, and counters.
+    #[must_use]
+    pub fn rtx_pro_6000(n: u32) -> Self {
+        Self::counted(n, "NVIDIA RTX PRO 6000 Blackwell Server Edition", 97_887, 600)
     }
 
     /// The same board at work: so many percent of the time.
@@ -93,6 +86,18 @@ impl Board {
         Self { mig: Some(Mig { max, devices: devices.into_iter().collect() }), ..self }
     }
 
+    /// The same board with which the driver says this is to be done: 0 nothing, 1 reset, 2 reboot, 3 drain, 4 both.
+    #[must_use]
+    pub fn advising(self, recovery_action: u32) -> Self {
+        Self { recovery_action: Some(recovery_action), ..self }
+    }
+
+    /// The same board whose energy counter stands at so many millijoules.
+    #[must_use]
+    pub fn at_energy(self, millijoules: u64) -> Self {
+        Self { energy: Some(Energy::Fixed(millijoules)), ..self }
+    }
+
     /// The same board whose `function` returns `code`; `*` is every function.
     #[must_use]
     pub fn returning(mut self, function: &str, code: u32) -> Self {
@@ -112,6 +117,11 @@ impl Board {
     pub fn failing(mut self, xid: u64) -> Self {
         self.xids.push(xid);
         self
+    }
+
+    fn counted(n: u32, name: &str, mebibytes: u64, watts: u32) -> Self {
+        let gpm = Some(Gpm::new(0.0, 0.0, 0.0, 0.0));
+        Self { mig_capable: true, gpm, ..Self::whole(n, name, mebibytes, watts) }
     }
 
     fn whole(n: u32, name: &str, mebibytes: u64, watts: u32) -> Self {
@@ -145,17 +155,30 @@ impl Gpm {
 impl MigDevice {
     /// A compute instance that fills a GPU instance. `n` is the end of its UUID.
     #[must_use]
-    pub fn new(Profile(name, slices, mebibytes): Profile, gpu_instance: u32, n: u32) -> Self {
+    pub fn new(profile: Profile, gpu_instance: u32, n: u32) -> Self {
         Self {
             uuid: format!("MIG-00000000-0000-0000-0000-{n:012x}"),
-            profile: Some(name.into()),
+            profile: Some(profile.name.into()),
             gpu_instance,
             compute_instance: 0,
-            gpu_instance_slices: slices,
-            compute_slices: slices,
-            mebibytes,
+            gpu_instance_slices: profile.slices,
+            compute_slices: profile.slices,
+            multiprocessors: profile.multiprocessors,
+            mebibytes: profile.mebibytes,
             memory_used: 0,
             gpm: None,
+        }
+    }
+
+    /// The same GPU instance with the compute instance `id` in it, which has only so many of its slices.
+    #[must_use]
+    pub fn compute_instance(self, id: u32, slices: u32) -> Self {
+        Self {
+            compute_instance: id,
+            compute_slices: slices,
+            multiprocessors: self.multiprocessors * slices / self.gpu_instance_slices,
+            profile: self.profile.map(|profile| format!("{slices}c.{profile}")),
+            ..self
         }
     }
 

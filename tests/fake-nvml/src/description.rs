@@ -50,6 +50,8 @@ pub struct Board {
     pub mig: Option<Mig>,
     /// Critical errors in the order they happen. Each is delivered once: append to it to have another one happen.
     pub xids: Vec<u64>,
+    /// What the driver says is to be done with it (field value 230); `None` for drivers before R565.
+    pub recovery_action: Option<u32>,
     /// Functions that fail for this board and its MIG devices, with the code they return.
     pub returns: BTreeMap<String, u32>,
     /// Functions that hang for this board and its MIG devices.
@@ -153,6 +155,8 @@ pub struct MigDevice {
     pub gpu_instance_slices: u32,
     /// Slices of its compute instance.
     pub compute_slices: u32,
+    /// Multiprocessors of its compute instance.
+    pub multiprocessors: u32,
     /// Memory of its GPU instance.
     pub mebibytes: u64,
     /// Bytes that clients use.

@@ -16,17 +16,19 @@
 
 use std::ffi::{CStr, c_char};
 
-pub use boards::Profile;
 pub use description::{Board, Energy, Gpm, Memory, Mig, MigDevice, Node, Utilization, Wave};
+pub use profiles::Profile;
 
 mod description;
 
 mod boards;
+mod profiles;
 
 mod state;
 
 mod device;
 mod events;
+mod fields;
 mod gpm;
 mod mig;
 mod system;

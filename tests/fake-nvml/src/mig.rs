@@ -89,7 +89,7 @@ pub(crate) unsafe extern "C" fn nvmlDeviceGetAttributes_v2(
     attributes: *mut Attributes,
 ) -> Code {
     let answer = of_part("nvmlDeviceGetAttributes_v2", mig_device, |part| Attributes {
-        multiprocessors: part.compute_slices * 14,
+        multiprocessors: part.multiprocessors,
         engines: [0; 5],
         gpu_instance_slices: part.gpu_instance_slices,
         compute_instance_slices: part.compute_slices,

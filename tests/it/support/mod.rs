@@ -5,6 +5,9 @@ pub(crate) mod fake_apiserver;
 pub(crate) mod fake_kubelet;
 pub(crate) mod fake_nvml;
 
+// The driver's edge alone.
+pub(crate) mod read_driver;
+
 // The product, run as its users run it, on a node made of the far sides.
 pub(crate) mod daemon;
 pub(crate) mod node;
