@@ -27,6 +27,7 @@
 //! | partitioned: `nvmlDeviceGetMaxMigDeviceCount`, `nvmlDeviceGetMigDeviceHandleByIndex` per slice; per MIG device `nvmlDeviceGetUUID`, `nvmlDeviceGetAttributes_v2`, `nvmlDeviceGetMemoryInfo_v2` | MIG devices |
 //! | Hopper and later, per GPU and GPU instance: `nvmlGpmSampleAlloc`, `nvmlGpmSampleGet` or `nvmlGpmMigSampleGet`, `nvmlGpmMetricsGet`, `nvmlGpmSampleFree` | activity |
 //! | `nvmlEventSetWait_v2` with no timeout, once and once per event | critical errors (XID) |
+//! | once per discovery, and while something is wrong: `nvmlDeviceGetFieldValues` | what the driver says is to be done with it |
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,7 @@ mod gpu;
 
 mod framebuffer;
 mod gpm;
+mod health;
 mod mig;
 mod samples;
 

@@ -128,6 +128,11 @@ impl Error {
         Self::Call { function, subject: subject.clone(), source: Arc::new(source) }
     }
 
+    /// Whether it says that the library and the driver have parted: the driver was unloaded or replaced.
+    pub(super) fn is_parting(&self) -> bool {
+        matches!(self, Self::Call { source, .. } if Meaning::of(source) == Meaning::Parted)
+    }
+
     pub(super) fn initialise(library: &str, source: NvmlError) -> Self {
         let advice = match source {
             NvmlError::DriverNotLoaded => {

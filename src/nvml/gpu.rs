@@ -12,6 +12,8 @@ use nvml_wrapper::{Device, EventSet, Nvml};
 use super::error::{Error, Subject};
 use super::framebuffer;
 use super::gpm::Gpm;
+use super::health::Condition;
+use super::memory::Remembered;
 use super::mig::{Described, Parent};
 use super::questions::{Absent, Outcome, Questions};
 use super::samples::{Cursor, Sample};
@@ -44,24 +46,24 @@ pub(super) struct OpenGpu<'nvml> {
     /// A set per GPU, because NVML drops a whole set when one GPU refuses to be in it.
     events: Option<EventSet<'nvml>>,
     silent_ticks: u32,
+    /// Whether it can be used when it answers.
+    pub(super) condition: Condition,
+    /// Whether it did not answer at the last tick.
+    pub(super) out_of_order: bool,
 }
 
 // === impl OpenGpu ===
 
 impl<'nvml> OpenGpu<'nvml> {
-    pub(super) fn new(
-        nvml: &'nvml Nvml,
-        device: Device<'nvml>,
-        last: Gpu,
-        cursor: Cursor,
-        xids: Vec<Xid>,
-    ) -> Self {
+    pub(super) fn new(nvml: &'nvml Nvml, device: Device<'nvml>, known: Remembered) -> Self {
         Self {
             nvml,
             device,
-            last,
-            cursor,
-            xids,
+            last: known.gpu,
+            cursor: known.samples,
+            xids: known.undelivered,
+            condition: known.condition.reopened(),
+            out_of_order: false,
             absent: Absent::default(),
             described: Described::default(),
             gpm: Gpm::default(),
@@ -74,7 +76,16 @@ impl<'nvml> OpenGpu<'nvml> {
     pub(super) fn refresh(self, device: Device<'nvml>, last: Gpu) -> Self {
         let mut gpm = self.gpm;
         gpm.probe_again();
-        Self { device, last, gpm, absent: Absent::default(), described: Described::default(), ..self }
+        let condition = self.condition.reopened();
+        Self {
+            device,
+            last,
+            gpm,
+            condition,
+            absent: Absent::default(),
+            described: Described::default(),
+            ..self
+        }
     }
 
     /// Reads the GPU: what it is now, and what the answers were worth.
@@ -82,16 +93,22 @@ impl<'nvml> OpenGpu<'nvml> {
         let mut absent = std::mem::take(&mut self.absent);
         let mut questions = Questions::new(watch, self.subject(), &mut absent);
         let gpu = self.measure(&mut questions, now);
+        self.condition.ask(&mut questions, &self.device, &self.xids);
         let outcome = questions.outcome;
         self.absent = absent;
 
         self.silent_ticks = if outcome.is_silent() { self.silent_ticks.saturating_add(1) } else { 0 };
         let silent = (self.silent_ticks >= SILENT_TICKS_MAX).then_some(Fault::NotResponding);
         let fault = outcome.fault.or(silent);
-        if fault.is_none() {
+        self.out_of_order = fault.is_some();
+        let gpu = if let Some(fault) = fault {
+            self.condition.fail(fault);
+            self.last.unmeasured(Health::Unavailable(fault))
+        } else {
             self.last = gpu.unmeasured(Health::Healthy);
-        }
-        let gpu = fault.map_or(gpu, |fault| self.last.unmeasured(Health::Unavailable(fault)));
+            let fault = self.condition.judge(&gpu, &self.xids, now);
+            Gpu { health: fault.map_or(Health::Healthy, Health::Unavailable), ..gpu }
+        };
         (Gpu { xids: std::mem::take(&mut self.xids), ..gpu }, outcome)
     }
 

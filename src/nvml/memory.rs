@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::{Error, Subject};
+use super::health::Condition;
 use super::samples::Cursor;
 use super::watch::Call;
 use crate::observation::{Gpu, Mig, Xid};
@@ -28,6 +29,8 @@ pub(super) struct Remembered {
     pub(super) samples: Cursor,
     /// Critical errors of readings that nobody got.
     pub(super) undelivered: Vec<Xid>,
+    /// Whether it can be used when it answers.
+    pub(super) condition: Condition,
 }
 
 /// A call that was given up.
@@ -78,6 +81,11 @@ impl Memory {
         let mig = std::mem::replace(&mut known.gpu.mig, Mig::Disabled);
         known.gpu = Gpu { mig, ..identity.clone() };
     }
+
+    /// Forgets what was wrong with the GPUs: the driver was loaded anew, and with it every GPU began anew.
+    pub(super) fn begin_anew(&mut self) {
+        self.gpus.values_mut().for_each(|known| known.condition = Condition::default());
+    }
 }
 
 // === impl Remembered ===
@@ -85,7 +93,12 @@ impl Memory {
 impl Remembered {
     /// A GPU that was never seen before.
     pub(super) fn new(identity: &Gpu) -> Self {
-        Self { gpu: identity.clone(), samples: Cursor::default(), undelivered: Vec::new() }
+        Self {
+            gpu: identity.clone(),
+            samples: Cursor::default(),
+            undelivered: Vec::new(),
+            condition: Condition::default(),
+        }
     }
 }
 

@@ -88,7 +88,12 @@ impl<'nvml> Session<'nvml> {
         loop {
             match self.tick(request.now) {
                 Ok(reading) => self.deliver(request, reading),
-                Err(error) => return Some((request, error)),
+                Err(error) => {
+                    if error.is_parting() {
+                        lock(self.memory).begin_anew();
+                    }
+                    return Some((request, error));
+                }
             }
             self.ticks = self.ticks.saturating_add(1);
             request = self.watch.next()?;
@@ -119,7 +124,7 @@ impl<'nvml> Session<'nvml> {
             errors.extend(outcome.errors);
             gpus.push(gpu);
         }
-        self.count_faults(&gpus)?;
+        self.count_faults()?;
         self.add_absent(&mut gpus, &mut errors);
         gpus.sort_by(|a, b| (a.index, &a.uuid).cmp(&(b.index, &b.uuid)));
         if gpus.is_empty() && listed == 0 {
@@ -164,7 +169,7 @@ impl<'nvml> Session<'nvml> {
                     let known = self.remember(&identity);
                     let open = match before.remove(&identity.uuid) {
                         Some(open) => open.refresh(device, known.gpu),
-                        None => OpenGpu::new(self.nvml, device, known.gpu, known.samples, known.undelivered),
+                        None => OpenGpu::new(self.nvml, device, known),
                     };
                     self.gpus.push(open);
                 }
@@ -197,12 +202,13 @@ impl<'nvml> Session<'nvml> {
         memory.gpus.get(&identity.uuid).cloned().unwrap_or_else(|| Remembered::new(identity))
     }
 
-    /// Gives the library up when waiting does not help a faulty GPU.
-    fn count_faults(&mut self, gpus: &[Gpu]) -> Result<(), Error> {
-        let faulty = gpus.iter().filter(|gpu| gpu.health != Health::Healthy).count();
+    /// Gives the library up when waiting does not help a faulty GPU. One that answers and cannot be used is none of them:
+    /// opening the library again does nothing for it, and disturbs the others.
+    fn count_faults(&mut self) -> Result<(), Error> {
+        let faulty = self.gpus.iter().filter(|open| open.out_of_order).count();
         self.faulty_ticks =
             if faulty == 0 && self.refused == 0 { 0 } else { self.faulty_ticks.saturating_add(1) };
-        let max = if faulty == gpus.len() { ALL_FAULTY_TICKS_MAX } else { FAULTY_TICKS_MAX };
+        let max = if faulty == self.gpus.len() { ALL_FAULTY_TICKS_MAX } else { FAULTY_TICKS_MAX };
         if self.faulty_ticks > max { Err(Error::Faulty) } else { Ok(()) }
     }
 
@@ -227,6 +233,18 @@ impl<'nvml> Session<'nvml> {
             });
         }
         errors.extend(memory.hangs.iter().map(Hang::error));
+        drop(memory);
+        self.remember_faults(gpus);
+    }
+
+    /// Remembers of the GPUs that are not open why they are not.
+    fn remember_faults(&self, gpus: &[Gpu]) {
+        let mut memory = lock(self.memory);
+        for gpu in gpus.iter().filter(|gpu| self.gpus.iter().all(|open| open.last.uuid != gpu.uuid)) {
+            if let (Health::Unavailable(fault), Some(known)) = (gpu.health, memory.gpus.get_mut(&gpu.uuid)) {
+                known.condition.fail(fault);
+            }
+        }
     }
 
     /// Hands the reading over. What was read counts as read only if somebody got it: otherwise the next mean goes back
@@ -241,6 +259,7 @@ impl<'nvml> Session<'nvml> {
         for open in &mut self.gpus {
             let Some(known) = memory.gpus.get_mut(&open.last.uuid) else { continue };
             known.gpu = open.last.clone();
+            known.condition = open.condition;
             let lost = undelivered.as_ref().map(|gpus| gpus.iter().find(|gpu| gpu.uuid == open.last.uuid));
             if let Some(lost) = lost {
                 open.cursor = known.samples;

@@ -26,6 +26,8 @@ mod pricing;
 
 // The whole: the built binary on a node made of fakes, with real scrapes.
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod daemon;
