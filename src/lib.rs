@@ -16,9 +16,10 @@ pub mod observation;
 // The cost model: no I/O, no clock, no floats. From what was seen to whose money it is.
 pub mod cost;
 
-// The one clock, and what the exporter says about itself.
+// The one clock, files that people write, and what the exporter says about itself.
 pub mod clock;
 mod errors;
+mod yaml;
 pub mod status;
 
 // Where observations come from.

@@ -24,13 +24,7 @@
 //! might read differently is refused: anchors, merge keys, tags, keys that occur twice, invisible characters.
 
 mod date;
-mod decimal;
-mod describe;
-mod findings;
-mod problem;
 mod rules;
-mod suggest;
-mod tree;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -40,8 +34,9 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use crate::cost::pricing::{PriceSheet, PriceTable, TokenPrices};
+use crate::yaml::tree;
 
-pub use problem::Problem;
+pub use crate::yaml::problem::Problem;
 
 /// The largest file that is read, in bytes: the API server allows a `ConfigMap` no more.
 const MAX_BYTES: usize = 1024 * 1024;

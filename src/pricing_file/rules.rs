@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use crate::cost::gpu_model;
 use crate::cost::money::Rate;
 use crate::cost::pricing::PriceTable;
+use crate::yaml::decimal::{self, Unusable};
+use crate::yaml::findings::{Entry, Findings};
+use crate::yaml::problem::excerpt;
+use crate::yaml::tree::{Node, Value};
+use crate::yaml::{describe, suggest};
 
-use super::decimal::{self, Unusable};
-use super::findings::{Entry, Findings};
-use super::problem::excerpt;
-use super::tree::{Node, Value};
-use super::{date, describe, suggest};
+use super::date;
 
 /// The row of `gpu_pricing` for models that have none.
 pub(super) const DEFAULT: &str = "default";

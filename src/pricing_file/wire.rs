@@ -12,9 +12,10 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use crate::cost::gpu_model;
 use crate::cost::money::Rate;
 use crate::cost::pricing::{Date, PriceTable, Prices, TokenPrices};
+use crate::yaml::decimal;
 
 use super::rules::DEFAULT;
-use super::{PricingFile, date, decimal};
+use super::{PricingFile, date};
 
 /// The whole file.
 #[derive(serde::Deserialize)]

@@ -28,6 +28,8 @@ const LAYERS: &[Layer] = &[
     Layer { module: "clock", ours: &["observation"], crates: &["rustix::time"] },
     // What the exporter says about itself beside the report.
     Layer { module: "errors", ours: &[], crates: &[] },
+    // How files are written by hand, whatever they mean.
+    Layer { module: "yaml", ours: &[], crates: &["saphyr_parser", "strsim"] },
     Layer { module: "status", ours: &["observation", "cost::report"], crates: &[] },
     // Where observations come from. The far sides do not know each other, and none knows a price.
     Layer {
@@ -50,8 +52,8 @@ const LAYERS: &[Layer] = &[
     // The files that people write and keep.
     Layer {
         module: "pricing_file",
-        ours: &["cost::gpu_model", "cost::money", "cost::pricing"],
-        crates: &["saphyr_parser", "serde", "serde_yaml", "strsim"],
+        ours: &["cost::gpu_model", "cost::money", "cost::pricing", "yaml"],
+        crates: &["serde", "serde_yaml"],
     },
     Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
     // The loop between what is seen and what is said. It meters, and knows nothing of how money is counted.

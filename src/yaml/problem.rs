@@ -1,11 +1,11 @@
-//! What is wrong with a price file, where, and what to write instead.
+//! What is wrong with a file, where, and what to write instead.
 
 use std::fmt;
 
 /// The longest excerpt of a file that a message repeats, in characters: enough to find the place.
 const EXCERPT: usize = 60;
 
-/// One mistake in a price file, or one thing in it that is allowed but looks like a mistake.
+/// One mistake in a file, or one thing in it that is allowed but looks like a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The line, counted from 1; `None` when the file as a whole is meant.
@@ -22,12 +22,12 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the file as a whole.
-    pub(super) fn of_file(message: impl Into<String>) -> Self {
+    pub(crate) fn of_file(message: impl Into<String>) -> Self {
         Self { line: None, column: None, key: String::new(), message: message.into() }
     }
 
     /// A problem at a position.
-    pub(super) fn at(line: usize, column: usize, key: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn at(line: usize, column: usize, key: &str, message: impl Into<String>) -> Self {
         Self { line: Some(line), column: Some(column), key: key.to_owned(), message: message.into() }
     }
 
@@ -62,7 +62,7 @@ impl fmt::Display for Problem {
 }
 
 /// Text of the file as a message may repeat it: on one line, without control characters, cut when it is long.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut shown: String = text.chars().take(EXCERPT).flat_map(char::escape_debug).collect();
     // In a message that quotes with back-ticks, other quotes need no escape.
     shown = shown.replace("\\\"", "\"").replace("\\'", "'");

@@ -13,20 +13,20 @@ const MAX_DEPTH: usize = 16;
 
 /// One value and where it begins.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Line, counted from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// Column in characters, counted from 1.
-    pub(super) column: usize,
+    pub(crate) column: usize,
     /// Whether an anchor (`&name`) or a tag (`!name`) stands before the value.
-    pub(super) decoration: Option<Decoration>,
+    pub(crate) decoration: Option<Decoration>,
     /// The value.
-    pub(super) value: Value,
+    pub(crate) value: Value,
 }
 
 /// A value as it was written.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// A scalar without its quotes.
     Scalar {
         /// The text.
@@ -44,7 +44,7 @@ pub(super) enum Value {
 
 /// YAML that gives a value a second meaning, which a price file does not need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decoration {
+pub(crate) enum Decoration {
     /// `&name`.
     Anchor,
     /// `!name`.
@@ -59,7 +59,7 @@ struct Open {
 }
 
 /// Reads the one document of `text`; `None` if there is nothing in it.
-pub(super) fn parse(text: &str) -> Result<Option<Node>, Problem> {
+pub(crate) fn parse(text: &str) -> Result<Option<Node>, Problem> {
     let mut parser = Parser::new_from_str(text);
     let mut open: Vec<Open> = Vec::new();
     let mut root: Option<Node> = None;

@@ -5,7 +5,7 @@ use super::decimal;
 /// The keys that look like `word`.
 ///
 /// Keys with other digits are other keys: `reserved_3y` is no misspelt `reserved_1y`.
-pub(super) fn keys<'a>(word: &str, candidates: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn keys<'a>(word: &str, candidates: &[&'a str]) -> Vec<&'a str> {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
     let same_digits: Vec<&str> =
         candidates.iter().copied().filter(|known| digits(known) == digits(word)).collect();
@@ -13,14 +13,14 @@ pub(super) fn keys<'a>(word: &str, candidates: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The GPU models that `model` is the beginning of, or else looks like.
-pub(super) fn models<'a>(model: &str, candidates: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn models<'a>(model: &str, candidates: &[&'a str]) -> Vec<&'a str> {
     let begins = |known: &&&str| known.strip_prefix(model).is_some_and(|rest| rest.starts_with('-'));
     let longer: Vec<&str> = candidates.iter().filter(begins).copied().collect();
     if longer.is_empty() { nearest(model, candidates) } else { longer }
 }
 
 /// The suggestions as the end of a message; nothing if there are none.
-pub(super) fn phrase(suggestions: &[&str]) -> String {
+pub(crate) fn phrase(suggestions: &[&str]) -> String {
     let quoted: Vec<String> = suggestions.iter().map(|word| format!("`{word}`")).collect();
     match quoted.as_slice() {
         [] => String::new(),
@@ -30,7 +30,7 @@ pub(super) fn phrase(suggestions: &[&str]) -> String {
 }
 
 /// The number in a text that people write for one: `$3.50`, `3,5`, `1_000`.
-pub(super) fn number(text: &str) -> Option<String> {
+pub(crate) fn number(text: &str) -> Option<String> {
     let bare = text.trim().trim_start_matches("USD").trim_end_matches("/hour").trim_end_matches("/h");
     let bare = bare.trim_end_matches("USD").trim_matches(['$', ' ']).replace('_', "");
     // With three digits after it, a comma may also separate thousands.

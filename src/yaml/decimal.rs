@@ -4,15 +4,15 @@
 //! if it is a whole number of billionths.
 
 /// Decimals that are kept: prices are counted in billionths of a dollar.
-pub(super) const DECIMALS: i64 = 9;
+pub(crate) const DECIMALS: i64 = 9;
 
 /// The largest number that is accepted. A million dollars per hour is beyond every machine, and far enough below the
 /// range of a 64-bit integer that the rates of a whole node can be added.
-pub(super) const LARGEST: u64 = 1_000_000;
+pub(crate) const LARGEST: u64 = 1_000_000;
 
 /// Why a text is no number that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// It is no decimal number.
     NotANumber,
     /// It is below zero.
@@ -32,7 +32,7 @@ struct Parts<'a> {
 }
 
 /// The billionths in a decimal number such as `3.5`, `.5` or `1.5e-07`.
-pub(super) fn billionths(text: &str) -> Result<u64, Unusable> {
+pub(crate) fn billionths(text: &str) -> Result<u64, Unusable> {
     let parts = parts(text).ok_or(Unusable::NotANumber)?;
     if parts.negative {
         return Err(Unusable::Negative);
@@ -51,7 +51,7 @@ pub(super) fn billionths(text: &str) -> Result<u64, Unusable> {
 }
 
 /// Whether a plain scalar is a decimal number, of whatever size and sign.
-pub(super) fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     parts(text).is_some()
 }
 

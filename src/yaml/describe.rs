@@ -5,7 +5,7 @@ use super::problem::excerpt;
 use super::tree::{Node, Value};
 
 /// What stands at a node, to follow after "found".
-pub(super) fn of(node: &Node) -> String {
+pub(crate) fn of(node: &Node) -> String {
     match &node.value {
         Value::Map(entries) if entries.is_empty() => "an empty map".to_owned(),
         Value::Map(_) => "a map".to_owned(),
@@ -16,7 +16,7 @@ pub(super) fn of(node: &Node) -> String {
 }
 
 /// Whether YAML 1.2 reads a scalar as text.
-pub(super) fn is_text(text: &str, plain: bool) -> bool {
+pub(crate) fn is_text(text: &str, plain: bool) -> bool {
     !(plain && (is_null(text) || is_boolean(text) || is_odd_number(text) || decimal::is_number(text)))
 }
 

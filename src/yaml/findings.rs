@@ -14,34 +14,34 @@ const MAX_PROBLEMS: usize = 1_000;
 
 /// What was found in one file.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     untold: usize,
 }
 
 /// One key of a map with its value.
-pub(super) struct Entry<'t> {
+pub(crate) struct Entry<'t> {
     /// The key as it was written.
-    pub(super) name: &'t str,
+    pub(crate) name: &'t str,
     /// Where the key was written.
-    pub(super) key: &'t Node,
+    pub(crate) key: &'t Node,
     /// Its value.
-    pub(super) value: &'t Node,
+    pub(crate) value: &'t Node,
     /// The keys from the top of the file to here.
-    pub(super) path: String,
+    pub(crate) path: String,
 }
 
 // === impl Findings ===
 
 impl Findings {
     /// How many problems there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.problems.len() + self.untold
     }
 
     /// The warnings, if there is no problem, and else the problems; each in the order of the file.
-    pub(super) fn into_result(mut self) -> Result<Vec<Problem>, Vec<Problem>> {
+    pub(crate) fn into_result(mut self) -> Result<Vec<Problem>, Vec<Problem>> {
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
         self.warnings.sort_by_key(|warning| (warning.line, warning.column));
         if self.untold > 0 {
@@ -51,12 +51,12 @@ impl Findings {
     }
 
     /// Whether another warning would be told, so that finding the words for it is worth the time.
-    pub(super) fn wants_warnings(&self) -> bool {
+    pub(crate) fn wants_warnings(&self) -> bool {
         self.warnings.len() < MAX_PROBLEMS
     }
 
     /// Tells what makes the file unusable.
-    pub(super) fn problem(&mut self, node: &Node, path: &str, message: impl Into<String>) {
+    pub(crate) fn problem(&mut self, node: &Node, path: &str, message: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem::at(node.line, node.column, path, message));
         } else {
@@ -65,20 +65,20 @@ impl Findings {
     }
 
     /// Tells what is allowed and looks like a mistake.
-    pub(super) fn warning(&mut self, node: &Node, path: &str, message: impl Into<String>) {
+    pub(crate) fn warning(&mut self, node: &Node, path: &str, message: impl Into<String>) {
         if self.wants_warnings() {
             self.warnings.push(Problem::at(node.line, node.column, path, message));
         }
     }
 
     /// Tells that the value of `entry` is not what was expected, and `why`.
-    pub(super) fn unexpected(&mut self, entry: &Entry<'_>, expected: &str, why: &str) {
+    pub(crate) fn unexpected(&mut self, entry: &Entry<'_>, expected: &str, why: &str) {
         let found = describe::of(entry.value);
         self.problem(entry.value, &entry.path, format!("expected {expected}, found {found}{why}"));
     }
 
     /// The entries of a map, without those whose key is a mistake; none if it is not a map, or is empty.
-    pub(super) fn entries<'t>(&mut self, node: &'t Node, path: &str, expected: &str) -> Vec<Entry<'t>> {
+    pub(crate) fn entries<'t>(&mut self, node: &'t Node, path: &str, expected: &str) -> Vec<Entry<'t>> {
         if !self.is_plainly_written(node, path) {
             return Vec::new();
         }
@@ -104,7 +104,7 @@ impl Findings {
     }
 
     /// Tells anchors, aliases and tags, which no rule reads.
-    pub(super) fn is_plainly_written(&mut self, node: &Node, path: &str) -> bool {
+    pub(crate) fn is_plainly_written(&mut self, node: &Node, path: &str) -> bool {
         let what = match (node.decoration, &node.value) {
             (_, Value::Alias) => "an alias (`*`)",
             (Some(Decoration::Anchor), _) => "an anchor (`&`)",
@@ -120,7 +120,7 @@ impl Findings {
     }
 
     /// Tells text that no label value should have.
-    pub(super) fn is_short_and_printable(&mut self, node: &Node, path: &str, text: &str) -> bool {
+    pub(crate) fn is_short_and_printable(&mut self, node: &Node, path: &str, text: &str) -> bool {
         if text.chars().nth(LONGEST_TEXT).is_some() {
             self.problem(node, path, format!("expected at most {LONGEST_TEXT} characters, found more"));
             return false;
@@ -172,6 +172,6 @@ impl Findings {
 }
 
 /// A path that goes one key further.
-pub(super) fn join(path: &str, name: &str) -> String {
+pub(crate) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { excerpt(name) } else { format!("{path}.{}", excerpt(name)) }
 }
