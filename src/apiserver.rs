@@ -11,7 +11,8 @@
 //! - A version that is too old for it is answered with `410 Gone`: then everything is listed again. That is no error.
 //! - A pod that was deleted and made anew under its name has another UID. A static pod is shown as a *mirror pod*,
 //!   under the name that the kubelet has for it too; its UID is the mirror's, which is not the kubelet's own.
-//! - A pod that has succeeded or failed stays until somebody deletes it, and holds nothing any more: we do not keep it.
+//! - A pod that has succeeded or failed stays until somebody deletes it, and holds nothing any more. We remember that it
+//!   has ended, because an old kubelet may still list what it had.
 //!
 //! [`run`] follows for ever and publishes a [`Latest`]. While the API server is away the last state stays.
 
@@ -28,13 +29,16 @@ use crate::observation::{Node, Pod, PodKey, Span, UnixTime};
 
 mod access;
 mod error;
+mod fractions;
 mod labels;
 mod objects;
+mod requests;
 mod watching;
 mod workload;
 
 pub use error::Error;
 pub use labels::{LabelSource, LabelSources};
+pub use requests::WholeGpus;
 
 use objects::Object;
 use watching::{Collection, News, Watching};
@@ -49,8 +53,17 @@ pub struct Settings {
     pub access: Access,
     /// The name of this node, as the API server knows it.
     pub node: Arc<str>,
+    /// How what a pod says is understood.
+    pub reading: Reading,
+}
+
+/// How what a pod says is understood.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
     /// Which labels and annotations say whose money a pod is.
     pub labels: LabelSources,
+    /// Which resources stand for whole GPUs.
+    pub gpus: WholeGpus,
 }
 
 /// Where the API server is and who we are.
@@ -65,7 +78,7 @@ pub enum Access {
 /// What is known of the node and its pods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latest {
-    /// The pods of this node that have not ended, sorted by namespace and name, however long ago they were told.
+    /// The pods of this node, also those that have ended, sorted by namespace and name, however long ago they were told.
     pub pods: Arc<[Pod]>,
     /// The node; without labels until they were told.
     pub node: Arc<Node>,
@@ -85,8 +98,8 @@ pub struct Latest {
 ///
 /// `changed` is notified when anything about a pod of this node has changed, because its devices may have.
 pub async fn run(settings: Settings, changed: Arc<Notify>, publish: watch::Sender<Latest>) {
-    let Settings { access, node, labels } = settings;
-    let mut board = Board::new(Arc::clone(&node), labels, changed, publish);
+    let Settings { access, node, reading } = settings;
+    let mut board = Board::new(Arc::clone(&node), reading, changed, publish);
     let client = loop {
         match access::connect(&access).await {
             Ok(client) => break client,
@@ -101,7 +114,7 @@ pub async fn run(settings: Settings, changed: Arc<Notify>, publish: watch::Sende
 
 /// What is kept from one event to the next.
 struct Board {
-    labels: LabelSources,
+    reading: Reading,
     changed: Arc<Notify>,
     publish: watch::Sender<Latest>,
     pods: BTreeMap<PodKey, Pod>,
@@ -141,14 +154,9 @@ impl Latest {
 // === impl Board ===
 
 impl Board {
-    fn new(
-        node: Arc<str>,
-        labels: LabelSources,
-        changed: Arc<Notify>,
-        publish: watch::Sender<Latest>,
-    ) -> Self {
+    fn new(node: Arc<str>, reading: Reading, changed: Arc<Notify>, publish: watch::Sender<Latest>) -> Self {
         Self {
-            labels,
+            reading,
             changed,
             publish,
             pods: BTreeMap::new(),
@@ -196,7 +204,7 @@ impl Board {
     }
 
     fn set_pods(&mut self, objects: &[Object]) {
-        let pods = objects.iter().filter_map(|object| object.pod(&self.labels));
+        let pods = objects.iter().map(|object| object.pod(&self.reading));
         let pods: BTreeMap<PodKey, Pod> = pods.map(|pod| (pod.key.clone(), pod)).collect();
         if pods != self.pods {
             self.pods = pods;
@@ -206,13 +214,10 @@ impl Board {
     }
 
     fn change_pod(&mut self, object: &Object) {
-        match object.pod(&self.labels) {
-            Some(pod) if self.pods.get(&pod.key) != Some(&pod) => {
-                self.pods.insert(pod.key.clone(), pod);
-                self.show_pods();
-            }
-            Some(_) => {}
-            None => self.remove_pod(object),
+        let pod = object.pod(&self.reading);
+        if self.pods.get(&pod.key) != Some(&pod) {
+            self.pods.insert(pod.key.clone(), pod);
+            self.show_pods();
         }
         self.changed.notify_one();
     }

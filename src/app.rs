@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::apiserver::{self, Access, LabelSources};
+use crate::apiserver::{self, Access, LabelSources, Reading, WholeGpus};
 use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES};
 use crate::clock;
 use crate::cost::attribution::Rules;
@@ -114,7 +114,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             let pods_changed = Arc::new(Notify::new());
             let described = access(kubernetes_api, kubeconfig).map(|access| {
                 let labels = LabelSources::usual_but(label_sources);
-                let settings = apiserver::Settings { access, node: Arc::clone(&node), labels };
+                let reading = Reading { labels, gpus: whole_gpus(&kubelet_resources) };
+                let settings = apiserver::Settings { access, node: Arc::clone(&node), reading };
                 follow(settings, &pods_changed, &mut parts)
             });
             let holding = if are_pods(holders, &kubelet_socket) {
@@ -249,6 +250,15 @@ async fn await_description(described: Option<watch::Receiver<apiserver::Latest>>
         // Whatever comes of it, the sampler goes on: without labels rather than without money.
         let _ = timeout(DESCRIPTION, latest.wait_for(|latest| latest.last_success.is_some())).await;
     }
+}
+
+/// The resources that stand for whole GPUs, as far as the operator has named them in full.
+fn whole_gpus(resources: &[ResourceName]) -> WholeGpus {
+    let exact = resources.iter().filter_map(|resource| match resource {
+        ResourceName::Exactly(name) => Some(name.clone()),
+        ResourceName::BeginsWith(_) => None,
+    });
+    WholeGpus::and(exact)
 }
 
 fn kubelet_settings(socket: PathBuf, more: Vec<ResourceName>) -> kubelet::Settings {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
-use super::labels::LabelSources;
-use super::workload;
+use super::requests::Spec;
+use super::{Reading, fractions, workload};
 use crate::observation::{Pod, PodKey, UnixTime};
 
 /// The answer to a list.
@@ -26,6 +26,7 @@ pub(super) struct ObjectList {
 #[serde(default)]
 pub(super) struct Object {
     pub(super) metadata: Metadata,
+    pub(super) spec: Spec,
     pub(super) status: Status,
 }
 
@@ -58,24 +59,55 @@ pub(super) struct Owner {
 #[serde(default)]
 pub(super) struct Status {
     pub(super) phase: String,
+    pub(super) conditions: Option<Vec<Condition>>,
 }
+
+/// One thing that is so or is not.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Condition {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub(super) status: String,
+}
+
+/// On a static pod's mirror, the UID that the kubelet has for the pod itself.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The longest UID that is kept, in bytes. Real ones have 32 or 36.
+const UID_BYTES_MAX: usize = 64;
 
 // === impl Object ===
 
 impl Object {
-    /// The pod, unless it has ended.
-    pub(super) fn pod(&self, labels: &LabelSources) -> Option<Pod> {
-        if ["Succeeded", "Failed"].contains(&self.status.phase.as_str()) {
-            return None;
-        }
-        Some(Pod {
+    /// The pod. Of one that has ended nothing is kept but who it was: it pays no more.
+    pub(super) fn pod(&self, reading: &Reading) -> Pod {
+        let static_uid = self.metadata.annotation(MIRROR).filter(|uid| uid.len() <= UID_BYTES_MAX);
+        let pod = Pod {
             key: self.key(),
             uid: self.metadata.uid.as_str().into(),
+            static_uid: static_uid.map(Arc::from),
             created: self.metadata.created(),
-            labels: labels.read(&self.metadata),
-            workload: workload::of(&self.metadata),
+            ended: self.status.has_ended(),
             ..Pod::default()
-        })
+        };
+        if pod.ended {
+            return pod;
+        }
+        let workload = workload::of(&self.metadata);
+        Pod {
+            labels: reading.labels.read(&self.metadata),
+            workload,
+            // A static pod may run without the device that it asks for.
+            unlisted_gpus: match pod.static_uid {
+                Some(_) => 0,
+                None => self.spec.unlisted_gpus(&reading.gpus),
+            },
+            fractions: fractions::of(self),
+            reserves: fractions::reserved_for(self),
+            ..pod
+        }
     }
 
     /// The kubelet's name for the pod.
@@ -87,6 +119,21 @@ impl Object {
     pub(super) fn labels(&self) -> Vec<(Arc<str>, Arc<str>)> {
         let labels = self.metadata.labels.iter();
         labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    /// Whether all containers have ended for good. A pod that is being deleted runs until it says so.
+    fn has_ended(&self) -> bool {
+        ["Succeeded", "Failed"].contains(&self.phase.as_str())
+    }
+
+    /// Whether all plain init containers have ended well.
+    pub(super) fn is_initialized(&self) -> bool {
+        let mut conditions = self.conditions.iter().flatten();
+        conditions.any(|condition| condition.kind == "Initialized" && condition.status == "True")
     }
 }
 

@@ -38,7 +38,8 @@ pub struct Pod {
 pub struct Fraction {
     /// The device.
     pub of: FractionOf,
-    /// The part of its compute; `None` where there is no limit to it.
+    /// The part of its compute, or of the device as such where the scheduler does not tell the two apart; `None` where
+    /// there is no limit to it.
     pub compute: Option<Ppm>,
     /// Bytes of its memory; `None` where there is no limit to it.
     pub memory: Option<u64>,

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gpu_cost_exporter::apiserver::{self, Access, LabelSources, Latest, Settings};
-use gpu_cost_exporter::observation::UnixTime;
-use serde_json::json;
+use gpu_cost_exporter::apiserver::{self, Access, Latest, Reading, Settings};
+use gpu_cost_exporter::observation::{Fraction, FractionOf, Ppm, UnixTime};
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
@@ -31,7 +31,7 @@ impl Follower {
 
     fn with(kubeconfig: PathBuf) -> Self {
         let access = Access::Kubeconfig(kubeconfig);
-        let settings = Settings { access, node: NODE.into(), labels: LabelSources::default() };
+        let settings = Settings { access, node: NODE.into(), reading: Reading::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let changed = Arc::new(Notify::new());
         let (publish, latest) = watch::channel(Latest::unasked(NODE.into()));
@@ -103,20 +103,81 @@ fn pods_and_the_node_are_told_as_they_are_and_as_they_become() {
 }
 
 #[test]
-fn a_pod_that_has_ended_holds_nothing_and_a_new_one_of_its_name_is_another() {
+fn a_pod_that_has_ended_is_known_as_such_until_it_is_deleted_and_a_new_one_of_its_name_is_another() {
     let server = FakeApiServer::start();
-    let mut done = pod("ml", "done", "u0", &[]);
+    let with = |uid: &str, phase: &str| {
+        let mut pod = pod("ml", "job", uid, &[("team", "vision")]);
+        pod["status"]["phase"] = phase.into();
+        pod["metadata"]["ownerReferences"] = json!([{ "kind": "Job", "name": "x", "controller": true }]);
+        pod
+    };
+    let mut done = pod("ml", "done", "u0", &[("team", "vision")]);
     done["status"]["phase"] = "Succeeded".into();
     server.apply(&done);
-    server.apply(&pod("ml", "job", "u1", &[]));
+    server.apply(&with("u1", "Running"));
     let mut follower = Follower::start(&server);
-    follower.until_pods("ml/job=u1:");
-    let mut failed = pod("ml", "job", "u1", &[]);
-    failed["status"]["phase"] = "Failed".into();
-    server.apply(&failed);
-    follower.until_pods("");
-    server.apply(&pod("ml", "job", "u2", &[]));
-    follower.until_pods("ml/job=u2:");
+    let ended = |latest: &Latest| latest.pods.iter().map(|pod| pod.ended).collect::<Vec<_>>();
+    // It needs no labels any more.
+    let latest = follower.until_pods("ml/done=u0: ml/job=u1:vision");
+    assert_eq!(ended(&latest), [true, false]);
+    // While it is being deleted it runs.
+    let mut deleting = with("u1", "Running");
+    deleting["metadata"]["deletionTimestamp"] = "2026-01-02T04:04:05Z".into();
+    deleting["metadata"]["labels"]["team"] = "nlp".into();
+    server.apply(&deleting);
+    assert_eq!(ended(&follower.until_pods("ml/done=u0: ml/job=u1:nlp")), [true, false]);
+    server.apply(&with("u1", "Failed"));
+    let latest = follower.until_pods("ml/done=u0: ml/job=u1:");
+    assert_eq!((ended(&latest), &latest.pods[1].workload), (vec![true, true], &None));
+    server.apply(&with("u2", "Pending"));
+    assert_eq!(ended(&follower.until_pods("ml/done=u0: ml/job=u2:vision")), [true, false]);
+    server.delete("ml", "done");
+    follower.until_pods("ml/job=u2:vision");
+}
+
+#[test]
+fn a_static_pod_has_the_kubelets_uid_and_may_run_without_its_devices() {
+    let server = FakeApiServer::start();
+    let with = |name: &str, annotations: Value| {
+        let mut pod = pod("ml", name, "u1", &[]);
+        pod["metadata"]["annotations"] = annotations;
+        pod["spec"]["initContainers"] = json!([{ "resources": { "limits": { "nvidia.com/gpu": "2" } } }]);
+        pod["spec"]["containers"][0]["resources"] = json!({ "limits": { "nvidia.com/gpu": "1" } });
+        pod
+    };
+    server.apply(&with("plain", json!({})));
+    let hash = "0123456789abcdef0123456789abcdef";
+    server.apply(&with("static-test-node", json!({ "kubernetes.io/config.mirror": hash })));
+    let mut follower = Follower::start(&server);
+    let latest = follower.until_pods("ml/plain=u1: ml/static-test-node=u1:");
+    let known = |n: usize| (latest.pods[n].static_uid.as_deref(), latest.pods[n].unlisted_gpus);
+    assert_eq!((known(0), known(1)), ((None, 1), (Some(hash), 0)));
+}
+
+#[test]
+fn parts_of_gpus_are_told_as_their_scheduler_wrote_them() {
+    let server = FakeApiServer::start();
+    let mut sharer = pod("ml", "sharer", "u1", &[("runai-gpu-group", "g1")]);
+    sharer["metadata"]["annotations"] = json!({ "gpu-fraction": "0.5" });
+    server.apply(&sharer);
+    let group = [("runai-gpu-group", "g1")];
+    server.apply(&pod("kai-resource-reservation", "gpu-reservation-test-node-x7k2p", "u2", &group));
+    let mut sliced = pod("ml", "sliced", "u3", &[]);
+    sliced["metadata"]["annotations"] = json!({ "hami.io/vgpu-devices-allocated": "GPU-a,NVIDIA,1024,30:;" });
+    server.apply(&sliced);
+    let mut follower = Follower::start(&server);
+    let latest = follower.until(|latest| latest.up && latest.pods.len() == 3);
+    let [reservation, sharer, sliced] = &*latest.pods else { panic!("three pods") };
+    assert_eq!((reservation.reserves.as_deref(), &*reservation.fractions), (Some("g1"), [].as_slice()));
+    let half =
+        Fraction { of: FractionOf::Group("g1".into()), compute: Some(Ppm::new(500_000)), memory: None };
+    assert_eq!((sharer.reserves.as_deref(), &*sharer.fractions), (None, [half].as_slice()));
+    let part = Fraction {
+        of: FractionOf::Gpu("GPU-a".into()),
+        compute: Some(Ppm::from_percent(30)),
+        memory: Some(1024 << 20),
+    };
+    assert_eq!(sliced.fractions, [part]);
 }
 
 #[test]
