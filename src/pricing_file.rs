@@ -28,18 +28,14 @@ mod rules;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use crate::cost::pricing::{PriceSheet, PriceTable, TokenPrices};
-use crate::yaml::tree;
+use crate::yaml::{text, tree};
 
 pub use crate::yaml::problem::Problem;
-
-/// The largest file that is read, in bytes: the API server allows a `ConfigMap` no more.
-const MAX_BYTES: usize = 1024 * 1024;
 
 /// The price file that is compiled in.
 const BUILT_IN: &str = include_str!("../pricing.yaml");
@@ -62,9 +58,7 @@ pub fn parse(text: &str) -> Result<PricingFile, Vec<Problem>> {
 
 /// What the price file at `path` says, or why it cannot be read, or every mistake in it.
 pub fn read(path: &Path) -> Result<PricingFile, Vec<Problem>> {
-    let bytes = bytes_of(path).map_err(|problem| vec![problem])?;
-    let text = str::from_utf8(&bytes).map_err(|error| vec![not_utf8(&bytes, error.valid_up_to())])?;
-    parse(text)
+    parse(&text::read(path).map_err(|problem| vec![problem])?)
 }
 
 /// The list prices that are compiled in.
@@ -112,62 +106,11 @@ static BUILT_IN_FILE: LazyLock<PricingFile> =
     LazyLock::new(|| parse_beside(BUILT_IN, None).unwrap_or_default());
 
 fn parse_beside(text: &str, list: Option<&PriceTable>) -> Result<PricingFile, Vec<Problem>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    readable(text).map_err(|problem| vec![problem])?;
+    let text = text::plain(text).map_err(|problem| vec![problem])?;
     let root = tree::parse(text).map_err(|problem| vec![problem])?.ok_or_else(|| vec![nothing_in_it()])?;
     let warnings = rules::check(&root, list).into_result()?;
     let file = wire::read(text).map_err(|error| vec![disagreement(&error)])?;
     Ok(PricingFile { warnings, ..file })
-}
-
-/// At most [`MAX_BYTES`] and one more of what is at `path`.
-fn bytes_of(path: &Path) -> Result<Vec<u8>, Problem> {
-    let cannot = |error: io::Error| Problem::of_file(format!("expected a file that can be read: {error}"));
-    let file = File::open(path).map_err(cannot)?;
-    if file.metadata().map_err(cannot)?.is_dir() {
-        return Err(Problem::of_file("expected a file, found a directory"));
-    }
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
-    file.take(limit).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() > MAX_BYTES { Err(too_large()) } else { Ok(bytes) }
-}
-
-/// Refuses what no rule should have to think of: a text that is too long, or has characters that cannot be seen or that
-/// only some YAML readers take for a line break.
-fn readable(text: &str) -> Result<(), Problem> {
-    if text.len() > MAX_BYTES {
-        return Err(too_large());
-    }
-    let is_odd = |c: char| {
-        (c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
-    };
-    let Some((before, odd)) = text.char_indices().find(|(_, c)| is_odd(*c)) else { return Ok(()) };
-    let (line, column) = position(text.as_bytes(), before);
-    let message = format!("expected text that can be seen, found the character U+{:04X}", u32::from(odd));
-    Err(Problem::at(line, column, "", message))
-}
-
-/// The line and the column in characters of the byte at `offset`, each counted from 1.
-fn position(bytes: &[u8], offset: usize) -> (usize, usize) {
-    let before = String::from_utf8_lossy(bytes.get(..offset).unwrap_or(bytes));
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    (line, column)
-}
-
-fn not_utf8(bytes: &[u8], offset: usize) -> Problem {
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Problem::of_file("expected UTF-8, found UTF-16; save the file as UTF-8");
-    }
-    let (line, column) = position(bytes, offset);
-    let byte = bytes.get(offset).copied().unwrap_or_default();
-    Problem::at(line, column, "", format!("expected UTF-8, found the byte 0x{byte:02x}"))
-}
-
-fn too_large() -> Problem {
-    Problem::of_file(format!("expected at most {} KiB, found more", MAX_BYTES / 1024))
 }
 
 fn nothing_in_it() -> Problem {

@@ -8,4 +8,5 @@ pub(crate) mod describe;
 pub(crate) mod findings;
 pub(crate) mod problem;
 pub(crate) mod suggest;
+pub(crate) mod text;
 pub(crate) mod tree;
