@@ -32,12 +32,14 @@ mod error;
 mod fractions;
 mod labels;
 mod objects;
+mod payers;
 mod requests;
 mod watching;
 mod workload;
 
 pub use error::Error;
-pub use labels::{LabelSource, LabelSources};
+pub use labels::{CostLabel, LabelSource};
+pub use payers::{LabelPolicy, LabelRule, Pattern, Payers, SetLabels};
 pub use requests::WholeGpus;
 
 use objects::Object;
@@ -60,8 +62,8 @@ pub struct Settings {
 /// How what a pod says is understood.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// Which labels and annotations say whose money a pod is.
-    pub labels: LabelSources,
+    /// Whose money pods are.
+    pub payers: Payers,
     /// Which resources stand for whole GPUs.
     pub gpus: WholeGpus,
 }

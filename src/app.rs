@@ -1,5 +1,6 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::apiserver::{self, Access, LabelSources, Reading, WholeGpus};
-use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES};
+use crate::apiserver::{self, Access, LabelPolicy, Payers, Reading, WholeGpus};
+use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_LABELS, MOUNTED_PRICES};
 use crate::clock;
 use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
@@ -22,6 +23,7 @@ use crate::cost::pricing::PriceSheet;
 use crate::demo::Demo;
 use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
+use crate::labels_file;
 use crate::nvml;
 use crate::observation::Span;
 use crate::pricing_file;
@@ -67,6 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         kubernetes_api,
         kubeconfig,
         label_sources,
+        labels_file,
         nvml_library,
         sample_interval,
         idle_threshold,
@@ -98,7 +101,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             max_age: span(kubelet_max_age),
         },
     };
-    let sources = vec![pricing_source(&pricing)];
+    let (labels, labels_source) = labels(labels_file);
+    let sources = iter::once(pricing_source(&pricing)).chain(labels_source).collect();
     let status = Status { mode, node: Arc::clone(&node), sources, pricing, ..Status::default() };
     let (sampler, published) = Sampler::new(Meter::new(policy, prices), status);
 
@@ -113,8 +117,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         } else {
             let pods_changed = Arc::new(Notify::new());
             let described = access(kubernetes_api, kubeconfig).map(|access| {
-                let labels = LabelSources::usual_but(label_sources);
-                let reading = Reading { labels, gpus: whole_gpus(&kubelet_resources) };
+                let payers = Payers::new(label_sources, labels);
+                let reading = Reading { payers, gpus: whole_gpus(&kubelet_resources) };
                 let settings = apiserver::Settings { access, node: Arc::clone(&node), reading };
                 follow(settings, &pods_changed, &mut parts)
             });
@@ -311,6 +315,42 @@ fn pricing_source(pricing: &PricingStatus) -> SourceStatus {
         duration: None,
         message: None,
     }
+}
+
+/// Who pays for pods that do not say so: what the operator has written, or nothing if it cannot be read.
+fn labels(file: Option<PathBuf>) -> (LabelPolicy, Option<SourceStatus>) {
+    let mounted = || Some(PathBuf::from(MOUNTED_LABELS)).filter(|path| path.exists());
+    let Some(path) = file.or_else(mounted) else { return (LabelPolicy::default(), None) };
+    let name = path.display().to_string();
+    let (policy, problems) = match labels_file::read(&path) {
+        Ok(policy) => {
+            info!(file = %name, "the labels of pods that have none are read");
+            (policy, Vec::new())
+        }
+        Err(problems) => (LabelPolicy::default(), problems),
+    };
+    let problems: Vec<String> = problems.iter().map(|problem| problem.in_file(&name)).collect();
+    for problem in &problems {
+        warn!("{problem}");
+    }
+    let up = problems.is_empty();
+    if !up {
+        warn!(file = %name, "pods pay by their own labels alone: correct the file and restart");
+    }
+    let source = SourceStatus {
+        source: Source::Labels,
+        up,
+        last_success: up.then(clock::wall),
+        errors: u64::try_from(problems.len()).unwrap_or(u64::MAX),
+        duration: None,
+        message: problems.first().map(|problem| told(problem, problems.len() - 1).into()),
+    };
+    (policy, Some(source))
+}
+
+/// A mistake, and how many more there are.
+fn told(problem: &str, more: usize) -> String {
+    if more == 0 { problem.to_owned() } else { format!("{problem} (and {more} more, see the log)") }
 }
 
 /// Binds the port before anything starts. Without a host it takes both families, or IPv4 where there is no IPv6.

@@ -28,6 +28,9 @@ mod sharing;
 /// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
 pub const MOUNTED_PRICES: &str = "/config/pricing.yaml";
 
+/// Where a `ConfigMap` with the labels of pods that have none is mounted, as the shipped manifests do.
+pub const MOUNTED_LABELS: &str = "/config/labels.yaml";
+
 /// Live per-pod GPU cost, idle cost and waste of this node, for Prometheus.
 ///
 /// Reads GPUs through NVML, learns from the kubelet which pod holds which device, prices the time, and serves the ledger
@@ -115,6 +118,11 @@ pub struct Args {
     #[arg(long = "labels.source", env = "GPU_COST_LABELS_SOURCES", value_name = "LABEL=KEY")]
     #[arg(value_delimiter = ',', action = ArgAction::Append, help_heading = "Node")]
     pub label_sources: Vec<LabelSource>,
+
+    /// Who pays for pods that do not say so: rules, namespaces, and more places to look.
+    /// [default: /config/labels.yaml if it is there]
+    #[arg(long = "labels.file", env = "GPU_COST_LABELS_FILE", value_name = "FILE", help_heading = "Node")]
+    pub labels_file: Option<PathBuf>,
 
     /// The NVIDIA management library. [default: libnvidia-ml.so.1 where drivers are known to put it]
     #[arg(long = "nvml.library", env = "GPU_COST_NVML_LIBRARY", value_name = "PATH", help_heading = "Node")]

@@ -30,6 +30,7 @@ pub mod demo;
 
 // The files that people write and keep.
 pub mod pricing_file;
+pub mod labels_file;
 pub mod trace;
 
 // The loop: read the sources, meter, publish.

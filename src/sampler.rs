@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::cost::meter::Meter;
 use crate::cost::report::Report;
 use crate::observation::Observation;
-use crate::status::{Published, Source, Status};
+use crate::status::{Published, Status};
 use crate::trace::{self, Recorder, Replay};
 
 pub use self::feed::{Feed, Holding, NodeFeed};
@@ -62,8 +62,7 @@ impl Sampler {
             recorder = record(recorder, &seen).await;
             self.take_in(&seen);
             news.tell(&sources, seen.at);
-            // The price file is read once, before the first tick.
-            self.status.sources.retain(|status| status.source == Source::Pricing);
+            self.status.sources.retain(|status| status.source.is_file());
             self.status.sources.extend(sources);
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();

@@ -57,6 +57,8 @@ pub enum Source {
     ApiServer,
     /// The price file.
     Pricing,
+    /// The file with the labels of pods that have none.
+    Labels,
 }
 
 /// How one source is doing.
@@ -116,6 +118,12 @@ impl Mode {
 // === impl Source ===
 
 impl Source {
+    /// Whether it is a file, which is read before the first tick.
+    #[must_use]
+    pub const fn is_file(self) -> bool {
+        matches!(self, Self::Pricing | Self::Labels)
+    }
+
     /// The source as a label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -124,6 +132,7 @@ impl Source {
             Self::Kubelet => "kubelet",
             Self::ApiServer => "apiserver",
             Self::Pricing => "pricing",
+            Self::Labels => "labels",
         }
     }
 }

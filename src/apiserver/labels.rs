@@ -1,14 +1,12 @@
-//! Whose money a pod is, by its labels and annotations.
+//! Where a pod's labels and annotations say whose money it is.
 //!
 //! A cost label has places where it is looked for, in order: labels first, then annotations, because labels are what
 //! admission policies check. What is written for it on the command line takes the place of what it has by default.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
 use super::error::Error;
 use super::objects::Metadata;
-use crate::observation::CostLabels;
 
 /// The longest value that is kept, in bytes. An annotation may have 256 KiB, and each pod another one.
 const VALUE_BYTES_MAX: usize = 1024;
@@ -23,7 +21,7 @@ pub struct LabelSource {
 
 /// Where the cost labels are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelSources([Places; CostLabel::ALL.len()]);
+pub(super) struct LabelSources([Places; CostLabel::ALL.len()]);
 
 /// Where one cost label is looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,15 +30,22 @@ struct Places {
     annotations: Vec<String>,
 }
 
-/// One of [`CostLabels`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CostLabel {
+/// One of [`CostLabels`](crate::observation::CostLabels).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CostLabel {
+    /// The team that pays.
     Team,
+    /// The project.
     Project,
+    /// The model that is trained or served.
     Model,
+    /// The environment.
     Environment,
+    /// The cost center.
     CostCenter,
+    /// The department.
     Department,
+    /// The kind of task.
     TaskType,
 }
 
@@ -48,8 +53,7 @@ enum CostLabel {
 
 impl LabelSources {
     /// The places that are written, and for cost labels without any the usual ones.
-    #[must_use]
-    pub fn usual_but(written: Vec<LabelSource>) -> Self {
+    pub(super) fn usual_but(written: Vec<LabelSource>) -> Self {
         let mut sources: [Places; CostLabel::ALL.len()] = CostLabel::ALL.map(|_| Places::default());
         for LabelSource { label, key } in written {
             let places = &mut sources[label as usize];
@@ -65,18 +69,9 @@ impl LabelSources {
         Self(sources)
     }
 
-    /// Whose money a pod is.
-    pub(super) fn read(&self, metadata: &Metadata) -> CostLabels {
-        let read = |label: CostLabel| self.0[label as usize].read(metadata);
-        CostLabels {
-            team: read(CostLabel::Team),
-            project: read(CostLabel::Project),
-            model: read(CostLabel::Model),
-            environment: read(CostLabel::Environment),
-            cost_center: read(CostLabel::CostCenter),
-            department: read(CostLabel::Department),
-            task_type: read(CostLabel::TaskType),
-        }
+    /// What a pod says about one cost label, if it says something; the beginning of it if it is long.
+    pub(super) fn said<'a>(&self, label: CostLabel, pod: &'a Metadata) -> Option<&'a str> {
+        self.0[label as usize].said(pod).map(cut)
     }
 }
 
@@ -89,14 +84,27 @@ impl Default for LabelSources {
 // === impl Places ===
 
 impl Places {
-    fn read(&self, metadata: &Metadata) -> Arc<str> {
-        let label = self.labels.iter().find_map(|key| metadata.label(key));
-        let said = label.or_else(|| self.annotations.iter().find_map(|key| metadata.annotation(key)));
-        cut(said.unwrap_or_default()).into()
+    fn said<'a>(&self, pod: &'a Metadata) -> Option<&'a str> {
+        let label = self.labels.iter().find_map(|key| pod.label(key));
+        label.or_else(|| self.annotations.iter().find_map(|key| pod.annotation(key)))
     }
 }
 
 // === impl LabelSource ===
+
+impl LabelSource {
+    /// Another place to look for a cost label; `None` if nothing could have this key.
+    #[must_use]
+    pub fn new(label: CostLabel, key: &str) -> Option<Self> {
+        let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        (!key.is_empty() && key.bytes().all(is_key)).then(|| Self { label, key: key.to_owned() })
+    }
+
+    /// The cost label.
+    pub(super) fn label(&self) -> CostLabel {
+        self.label
+    }
+}
 
 impl FromStr for LabelSource {
     type Err = Error;
@@ -104,9 +112,7 @@ impl FromStr for LabelSource {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = || {
             let (name, key) = text.split_once('=')?;
-            let label = CostLabel::ALL.into_iter().find(|label| label.name() == name.replace('-', "_"))?;
-            let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-            (!key.is_empty() && key.bytes().all(is_key)).then(|| Self { label, key: key.to_owned() })
+            Self::new(CostLabel::named(name)?, key)
         };
         read().ok_or_else(|| Error::LabelSource { text: text.to_owned() })
     }
@@ -115,7 +121,8 @@ impl FromStr for LabelSource {
 // === impl CostLabel ===
 
 impl CostLabel {
-    const ALL: [Self; 7] = [
+    /// All of them.
+    pub const ALL: [Self; 7] = [
         Self::Team,
         Self::Project,
         Self::Model,
@@ -125,8 +132,15 @@ impl CostLabel {
         Self::TaskType,
     ];
 
+    /// The cost label of this name, as metrics or as pods write it: `cost_center` or `cost-center`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|label| label.name() == name.replace('-', "_"))
+    }
+
     /// Its name on our metrics.
-    const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Team => "team",
             Self::Project => "project",
@@ -163,7 +177,7 @@ mod tests {
     use super::*;
 
     /// Reads pods written as `label=value` and `@annotation=value`.
-    fn read(written: &[&str], pod: &str) -> CostLabels {
+    fn read(written: &[&str], pod: &str) -> [String; CostLabel::ALL.len()] {
         let written = written.iter().map(|text| text.parse().unwrap()).collect();
         let mut metadata = Metadata::default();
         for word in pod.split_whitespace() {
@@ -173,15 +187,13 @@ mod tests {
                 None => metadata.labels.insert(key.to_owned(), value.to_owned()),
             };
         }
-        LabelSources::usual_but(written).read(&metadata)
+        let sources = LabelSources::usual_but(written);
+        CostLabel::ALL.map(|label| sources.said(label, &metadata).unwrap_or_default().to_owned())
     }
 
     #[track_caller]
     fn check(written: &[&str], pod: &str, expected: &str) {
-        let CostLabels { team, project, model, environment, cost_center, department, task_type } =
-            read(written, pod);
-        let all = [team, project, model, environment, cost_center, department, task_type];
-        assert_eq!(all.join(","), expected, "{pod} with {written:?}");
+        assert_eq!(read(written, pod).join(","), expected, "{pod} with {written:?}");
     }
 
     #[test]

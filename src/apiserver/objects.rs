@@ -97,7 +97,7 @@ impl Object {
         }
         let workload = workload::of(&self.metadata);
         Pod {
-            labels: reading.labels.read(&self.metadata),
+            labels: reading.payers.of(&self.metadata, workload.as_ref()),
             workload,
             // A static pod may run without the device that it asks for.
             unlisted_gpus: match pod.static_uid {

@@ -141,7 +141,7 @@ impl Site {
 /// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source that
 /// it needs has answered at least once. Money goes on without the API server and the operator's price file.
 fn why_not_ready(published: &Published) -> Option<String> {
-    let is_needed = |source: &&SourceStatus| ![Source::ApiServer, Source::Pricing].contains(&source.source);
+    let is_needed = |status: &&SourceStatus| status.source != Source::ApiServer && !status.source.is_file();
     let sources = || published.status.sources.iter().filter(is_needed);
     if published.report.is_some() && sources().all(|source| source.last_success.is_some()) {
         return None;

@@ -133,6 +133,11 @@ fn source_banner(source: &SourceStatus) -> Markup {
         Source::Nvml => ("The NVIDIA driver", "GPUs keep costing money; what they do cannot be seen."),
         Source::Kubelet => ("The kubelet", "Which pod holds which GPU is not known for sure."),
         Source::ApiServer => ("The API server", "Pods keep the labels that they had; new pods have none."),
+        Source::Labels => {
+            let message = source.message.as_deref().unwrap_or_default();
+            let rest = html! { "Pods pay by their own labels alone. " (message) };
+            return banner("down", "The file of labels has mistakes.", &rest);
+        }
         // It has a banner of its own, which tells every mistake.
         Source::Pricing => return html! {},
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::problem::{Problem, excerpt};
 use super::tree::{Decoration, Node, Value};
-use super::{decimal, describe};
+use super::{decimal, describe, suggest};
 
 /// The longest name or source, in characters. Names become label values, and every series carries them.
 const LONGEST_TEXT: usize = 300;
@@ -75,6 +75,13 @@ impl Findings {
     pub(crate) fn unexpected(&mut self, entry: &Entry<'_>, expected: &str, why: &str) {
         let found = describe::of(entry.value);
         self.problem(entry.value, &entry.path, format!("expected {expected}, found {found}{why}"));
+    }
+
+    /// Tells that the key of `entry` is none of those that are `known`.
+    pub(crate) fn unknown_key(&mut self, entry: &Entry<'_>, known: &[&str]) {
+        let meant = suggest::phrase(&suggest::keys(entry.name, known));
+        let message = format!("expected one of {}, found an unknown key{meant}", known.join(", "));
+        self.problem(entry.key, &entry.path, message);
     }
 
     /// The entries of a map, without those whose key is a mistake; none if it is not a map, or is empty.

@@ -18,6 +18,8 @@ mod apiserver;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod labels_file;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod page;

@@ -55,6 +55,7 @@ const LAYERS: &[Layer] = &[
         ours: &["cost::gpu_model", "cost::money", "cost::pricing", "yaml"],
         crates: &["serde", "serde_yaml"],
     },
+    Layer { module: "labels_file", ours: &["apiserver", "yaml"], crates: &[] },
     Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
     // The loop between what is seen and what is said. It meters, and knows nothing of how money is counted.
     Layer {

@@ -1,5 +1,7 @@
 //! Whose money it is: the built binary with an API server that says so.
 
+use std::fs;
+
 use fake_nvml::{Board, Node};
 use serde_json::json;
 
@@ -61,6 +63,53 @@ fn a_line_says_which_pod_it_is_and_who_pays() {
     // The first sample waited for the API server: there is no line without a UID.
     assert_eq!(scrape.values(POD, &[("pod_uid", "")]), [0.0; 0]);
     assert_eq!(scrape.value(UP, &[("source", "apiserver")]), Some(1.0));
+}
+
+#[test]
+fn a_pod_that_does_not_say_it_pays_by_rules_and_namespaces() {
+    let (node, server) = (node(), FakeApiServer::start());
+    let file = node.path("labels.yaml");
+    let written = "
+sources: { environment: stage, project: work }
+rules:
+  - match: { namespace: m*, workload_kind: Deployment }
+    set: { task_type: inference, team: by-rule }
+namespaces:
+  ml: { team: by-namespace, cost_center: cc-7, department: by-namespace }
+";
+    fs::write(&file, written).unwrap();
+    server.apply(&chat("uid-1", &[("stage", "prod"), ("crew", "own"), ("work", "w"), ("department", "own")]));
+    let args = [flag("--labels.file", &file), "--labels.source=project=crew".to_owned()];
+    let daemon = start(&node, &server, &args.each_ref().map(String::as_str));
+    let scrape = paid_by(&daemon, "by-rule");
+    let is = [
+        ("pod_uid", "uid-1"),
+        ("environment", "prod"),
+        ("project", "own"),
+        ("task_type", "inference"),
+        ("cost_center", "cc-7"),
+        ("department", "own"),
+    ];
+    assert_eq!(scrape.value(INFO, &is), Some(1.0));
+    assert_eq!(scrape.value(UP, &[("source", "labels")]), Some(1.0));
+}
+
+#[test]
+fn a_wrong_file_of_labels_is_told_and_pods_pay_by_their_own() {
+    let (node, server) = (node(), FakeApiServer::start());
+    let file = node.path("labels.yaml");
+    fs::write(&file, "namespaces:\n  ml: { teem: x, project: y }\n  web: 5\n").unwrap();
+    server.apply(&chat("uid-1", &[("team", "nlp")]));
+    let daemon = start(&node, &server, &[&flag("--labels.file", &file)]);
+    let scrape = paid_by(&daemon, "nlp");
+    assert_eq!(scrape.value(INFO, &[("pod_uid", "uid-1"), ("project", "")]), Some(1.0));
+    assert_eq!(scrape.value(UP, &[("source", "labels")]), Some(0.0));
+    let log = daemon.log();
+    let said = "labels.yaml:2: namespaces.ml.teem: expected one of team, project, model, environment, cost_center, \
+                department, task_type, found an unknown key; did you mean `team`?";
+    assert!(log.contains(said) && log.contains("labels.yaml:3: namespaces.web: expected a map"), "{log}");
+    assert!(daemon.get("/").text().contains("The file of labels has mistakes."));
+    assert_eq!(daemon.get("/-/ready").status, 200);
 }
 
 #[test]
