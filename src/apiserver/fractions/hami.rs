@@ -1,13 +1,16 @@
 //! HAMi's and Volcano's vGPUs.
 //!
-//! Containers are separated by `;`, the devices of one by `:`, and a device is `UUID,type,MiB,percent`. HAMi (2.10) ends
-//! each container and each device with its separator, Volcano (1.12) puts it between containers only. A container
-//! without devices is an empty entry. HAMi counts init containers first; older ones wrote the containers alone.
+//! Containers are separated by `;`, the devices of one by `:`, and a device is `UUID,type,MiB,percent`. HAMi ends
+//! each container and each device with its separator, Volcano puts it between containers only. A container
+//! without devices is an empty entry. HAMi counts init containers first.
 //!
 //! - Percent of the cores: 0 is no limit. MiB: 0 is no limit, too.
-//! - A UUID with brackets behind it, as in `GPU-…[0-1]`, is a MIG device of that GPU which was not made yet, or which
-//!   Volcano and HAMi before 2.10 made without saying its UUID.
-//! - HAMi writes the MIG devices that it made as JSON into an annotation of its own, by container and device.
+//! - A UUID with brackets behind it, as in `GPU-…[0-1]`, is a MIG device of that GPU, which Volcano and older HAMi make
+//!   without saying its UUID.
+//! - Newer HAMi writes the MIG devices that it made as JSON into an annotation of its own, by container and device.
+//!
+//! (HAMi: `pkg/device/devices.go`, `pkg/device/initContainer.go`, `pkg/device/nvidia/mig_allocations.go`; Volcano:
+//! `pkg/scheduler/api/devices/nvidia/vgpu`.)
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +28,7 @@ const HAMI: &str = "hami.io/vgpu-devices-allocated";
 /// HAMi's MIG devices.
 const MIG_DEVICES: &str = "hami.io/vgpu-mig-allocations";
 
-/// Annotations of the same form: Volcano's, HAMi's of early 2024, and HAMi's when it was 4paradigm's.
+/// Annotations of the same form: Volcano's, an older HAMi's, and HAMi's when it was 4paradigm's.
 const ALIKE: &[&str] = &["volcano.sh/vgpu-ids-new", "hami.io/vgpu-ids-new", "4pd.io/vgpu-ids-new"];
 
 /// A MIG device that HAMi made, or is to make.

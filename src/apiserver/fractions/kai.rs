@@ -3,7 +3,7 @@
 //! A pod asks for a part of a GPU by annotation, and of how many GPUs; the kubelet knows nothing of it. A *reservation*
 //! pod in a namespace of the scheduler's own holds the GPU for all who share it, and a label with the name of their
 //! group is on them all: `runai-gpu-group: G`, or `runai-gpu-group/G: G` where a pod has parts of several GPUs.
-//! (KAI-Scheduler 0.12: `pkg/common/constants`, `pkg/common/resources/gpu_sharing.go`,
+//! (KAI-Scheduler: `pkg/common/constants`, `pkg/common/resources/gpu_sharing.go`,
 //! `pkg/binder/binding/resourcereservation`.)
 
 use std::collections::BTreeSet;
