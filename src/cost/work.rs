@@ -87,8 +87,8 @@ impl<'a> Worked<'a> {
         }
     }
 
-    /// Work on the GPU by processes of nobody who holds it; `None` if the GPU, its processes or its holders
-    /// are not known.
+    /// Work on the GPU by processes of nobody who holds it; `None` if the GPU, whose its processes are or its
+    /// holders are not known.
     pub(super) fn foreign(&self) -> Option<Ppm> {
         let device = self.gpu.activity.utilization?;
         let unknown = |claim: &Claim| *claim == Claim::Nobody(State::Unattributed);
@@ -99,6 +99,10 @@ impl<'a> Worked<'a> {
             return Some(device);
         }
         let processes = self.gpu.processes.as_deref()?;
+        // What might be a holder's own is not called foreign.
+        if processes.iter().any(is_nobodys_yet) {
+            return None;
+        }
         let all = total(processes.iter());
         let held =
             total(processes.iter().filter(|process| self.claims.holdings().any(|(h, _)| is_of(process, h))));
@@ -116,6 +120,10 @@ impl<'a> Worked<'a> {
     fn sampled(&self, holding: &Holding) -> Option<(u64, u64)> {
         let processes = self.gpu.processes.as_deref()?;
         let here = || processes.iter().filter(|process| process.mig_device == holding.mig_device);
+        // Work that might be any holder's: the others must not have it divided among them.
+        if here().any(is_nobodys_yet) {
+            return None;
+        }
         let all = total(here());
         let worked = self.device_utilization(holding).is_some_and(|device| device > Ppm::ZERO);
         // A device that worked while no process was sampled: the samples do not tell whose work it was.
@@ -149,6 +157,11 @@ impl<'a> Worked<'a> {
 fn is_of(process: &Process, holding: &Holding) -> bool {
     process.mig_device == holding.mig_device
         && matches!(&process.worker, Worker::Pod(pod) if *pod == holding.pod)
+}
+
+/// Whether the process did work and nobody can say for whom.
+fn is_nobodys_yet(process: &Process) -> bool {
+    process.worker == Worker::Unknown && process.utilization > Ppm::ZERO
 }
 
 fn total<'p>(processes: impl Iterator<Item = &'p Process>) -> u64 {

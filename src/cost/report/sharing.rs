@@ -26,7 +26,7 @@ pub enum Attribution {
     Device,
     /// By the samples of its processes.
     Processes,
-    /// In equal parts per slot, because processes cannot be read.
+    /// In equal parts per slot, because processes cannot be read, or do not tell whose work it was.
     EqualParts,
 }
 

@@ -111,6 +111,34 @@ fn work_of_nobody_who_holds_the_gpu_is_foreign() {
 }
 
 #[test]
+fn work_that_might_be_any_holders_is_divided_by_slots_and_is_not_foreign() {
+    let unknown = |percent| Process { worker: Worker::Unknown, ..process("", percent) };
+    let run = |unknown: Process| {
+        let mut rig = node(1);
+        rig.gpu(0).activity = busy(40);
+        rig.gpu(0).processes = Some(vec![process("a", 30), unknown]);
+        rig.advertised = Some(vec![replica("GPU-0", 0), replica("GPU-0", 1)]);
+        rig.hold("a", &[replica("GPU-0", 0)]).hold("b", &[replica("GPU-0", 1)]).observe();
+        let of = |pod: &str| rig.pod(pod).devices[0].utilization.map(Ppm::get);
+        (rig.device(0).attribution, of("a"), of("b"), rig.device(0).foreign_utilization)
+    };
+    // Half of the 40 % each, which is 40 % of either's half.
+    assert_eq!(run(unknown(10)), (Attribution::EqualParts, Some(400_000), Some(400_000), None));
+    // Who did nothing takes nothing from what the others did.
+    let known = (Attribution::Processes, Some(800_000), Some(0), Some(Ppm::ZERO));
+    assert_eq!(run(unknown(0)), known);
+}
+
+#[test]
+fn whoever_works_on_a_gpu_that_nobody_holds_is_a_stranger() {
+    let mut rig = node(1);
+    rig.gpu(0).activity = busy(20);
+    rig.gpu(0).processes = Some(vec![Process { worker: Worker::Unknown, ..process("", 20) }]);
+    rig.observe();
+    assert_eq!(rig.device(0).foreign_utilization, Some(Ppm::from_percent(20)));
+}
+
+#[test]
 fn slices_without_an_instance_are_free_or_stranded() {
     let mut rig = node(1);
     // 3g.40gb + 1g.10gb: 3 compute and 3 memory slices are left, so nothing is stranded.
