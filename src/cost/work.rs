@@ -106,7 +106,8 @@ impl<'a> Worked<'a> {
         let all = total(processes.iter());
         let held =
             total(processes.iter().filter(|process| self.claims.holdings().any(|(h, _)| is_of(process, h))));
-        Some(portion(device, all - held, all))
+        // A device that worked while no process was sampled was perhaps not worked by its holders.
+        (all > 0 || device == Ppm::ZERO).then(|| portion(device, all - held, all))
     }
 
     /// Its own part of a shared device's work: by the samples of its processes, or else in proportion to what each of

@@ -130,6 +130,17 @@ fn work_that_might_be_any_holders_is_divided_by_slots_and_is_not_foreign() {
 }
 
 #[test]
+fn work_without_a_process_is_nobodys_that_we_know() {
+    let mut rig = node(1);
+    rig.gpu(0).processes = Some(Vec::new());
+    rig.hold("a", &[whole("GPU-0")]).observe();
+    assert_eq!(rig.device(0).foreign_utilization, Some(Ppm::ZERO));
+    rig.gpu(0).activity = busy(30);
+    rig.observe();
+    assert_eq!(rig.device(0).foreign_utilization, None);
+}
+
+#[test]
 fn whoever_works_on_a_gpu_that_nobody_holds_is_a_stranger() {
     let mut rig = node(1);
     rig.gpu(0).activity = busy(20);
