@@ -21,12 +21,14 @@ use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::pricing::PriceSheet;
 use crate::demo::Demo;
+use crate::errors;
 use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
 use crate::labels_file;
 use crate::nvml;
 use crate::observation::Span;
 use crate::pricing_file;
+use crate::procfs::Procfs;
 use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
 use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
 use crate::trace::{Recorder, Replay};
@@ -46,6 +48,10 @@ const LONGEST_INTERVAL: Span = Span::from_secs(15);
 
 /// How long a finished pod's series stay, so that every scraper sees its last value.
 const RETENTION: Span = Span::from_secs(15 * 60);
+
+/// Where the host's `/proc` is looked for: where our manifests mount it, and where it is for whoever is in no container
+/// or in the host's PID namespace.
+const PROCFS: [&str; 2] = ["/host/proc", "/proc"];
 
 /// How long the first sample waits for the API server.
 const DESCRIPTION: Duration = Duration::from_secs(2);
@@ -71,6 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         label_sources,
         labels_file,
         nvml_library,
+        procfs,
         sample_interval,
         idle_threshold,
         idle_window,
@@ -135,10 +142,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 info!("no kubelet here: the node itself is the holder of its GPUs");
                 Holding::Node
             };
-            let settings = nvml::Settings { library: nvml_library, stall_after: DRIVER_STALL };
+            // Without pods nobody shares a GPU, and every process is the node's own.
+            let procfs = if matches!(holding, Holding::Node) { None } else { host_processes(procfs) };
+            let settings = nvml::Settings {
+                library: nvml_library,
+                stall_after: DRIVER_STALL,
+                processes: procfs.is_some(),
+            };
             first_description.clone_from(&described);
             let feed = NodeFeed::new(node, nvml::Driver::start(settings), holding);
-            Feed::Node(Box::new(feed.described_by(described)))
+            Feed::Node(Box::new(feed.described_by(described).with_processes(procfs)))
         };
         let sampling = sampler.run(feed, recorder, sample_interval);
         parts.spawn(async {
@@ -222,6 +235,23 @@ fn are_pods(holders: Holders, socket: &Path) -> bool {
         Holders::Node => false,
         Holders::Auto => socket.parent().is_some_and(Path::is_dir) || Path::new(SERVICE_ACCOUNT).is_dir(),
     }
+}
+
+/// The host's processes, if they can be seen: where they were said to be, or where they may be.
+fn host_processes(given: Option<PathBuf>) -> Option<Procfs> {
+    let places = given.map_or_else(|| PROCFS.map(PathBuf::from).to_vec(), |given| vec![given]);
+    let mut failures = Vec::new();
+    for place in places {
+        match Procfs::open(&place) {
+            Ok(procfs) => {
+                info!(procfs = %place.display(), "who worked on a shared GPU is told by its processes");
+                return Some(procfs);
+            }
+            Err(error) => failures.push(errors::chain(&error)),
+        }
+    }
+    warn!("work on a shared GPU is divided in equal parts: failed to {}", failures.join("; "));
+    None
 }
 
 /// How the API server is reached, if it is to be asked.

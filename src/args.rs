@@ -128,6 +128,11 @@ pub struct Args {
     #[arg(long = "nvml.library", env = "GPU_COST_NVML_LIBRARY", value_name = "PATH", help_heading = "Node")]
     pub nvml_library: Option<PathBuf>,
 
+    /// The host's /proc, by which the processes that work on a shared GPU are known as a pod's; without it their work
+    /// is divided in equal parts. [default: /host/proc, else /proc, whichever shows the host's processes]
+    #[arg(long = "path.procfs", env = "GPU_COST_PATH_PROCFS", value_name = "DIR", help_heading = "Node")]
+    pub procfs: Option<PathBuf>,
+
     /// How often the sources are read; 1s to 10s is meant, less is for tests.
     #[arg(long = "sample.interval", env = "GPU_COST_SAMPLE_INTERVAL", value_name = "TIME")]
     #[arg(default_value = "1s", value_parser = sample_interval, help_heading = "Ledger")]

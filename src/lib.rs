@@ -3,6 +3,7 @@
 //! ```text
 //!   nvml ─────┐
 //!   kubelet ──┤
+//!   procfs ───┤
 //!   apiserver ┤──▶ sampler ──▶ Observation ──▶ cost::Meter ──▶ Report ──▶ metrics, http
 //!   demo ─────┤                    │
 //!   trace ────┘                  trace
@@ -26,6 +27,7 @@ pub mod status;
 pub mod nvml;
 pub mod kubelet;
 pub mod apiserver;
+pub mod procfs;
 pub mod demo;
 
 // The files that people write and keep.

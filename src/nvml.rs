@@ -23,12 +23,14 @@
 //! | `nvmlDeviceGetMemoryInfo_v2`, or `nvmlDeviceGetMemoryInfo` on drivers before R510 | memory |
 //! | `nvmlDeviceGetPowerUsage`, `nvmlDeviceGetEnforcedPowerLimit`, `nvmlDeviceGetTotalEnergyConsumption` | power, energy |
 //! | `nvmlDeviceGetMigMode` | how it is partitioned |
+//! | whole, if it is to be told who worked: `nvmlDeviceGetProcessUtilization` twice (count, values) | processes |
 //! | whole: `nvmlDeviceGetSamples` twice (count, values), or `nvmlDeviceGetUtilizationRates` where there are none | utilization |
 //! | partitioned: `nvmlDeviceGetMaxMigDeviceCount`, `nvmlDeviceGetMigDeviceHandleByIndex` per slice; per MIG device `nvmlDeviceGetUUID`, `nvmlDeviceGetAttributes_v2`, `nvmlDeviceGetMemoryInfo_v2` | MIG devices |
 //! | Hopper and later, per GPU and GPU instance: `nvmlGpmSampleAlloc`, `nvmlGpmSampleGet` or `nvmlGpmMigSampleGet`, `nvmlGpmMetricsGet`, `nvmlGpmSampleFree` | activity |
 //! | `nvmlEventSetWait_v2` with no timeout, once and once per event | critical errors (XID) |
 //! | once per discovery, and while something is wrong: `nvmlDeviceGetFieldValues` | what the driver says is to be done with it |
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -56,6 +58,7 @@ mod framebuffer;
 mod gpm;
 mod health;
 mod mig;
+mod processes;
 mod samples;
 
 mod ffi;
@@ -71,6 +74,8 @@ pub struct Settings {
     pub library: Option<PathBuf>,
     /// How long a call may take before its GPU counts as hung.
     pub stall_after: Duration,
+    /// Whether to ask which processes worked; what cannot be told of whom they are need not be asked.
+    pub processes: bool,
 }
 
 /// What the driver said in one tick.
@@ -80,6 +85,9 @@ pub struct Reading {
     pub gpus: Option<Vec<Gpu>>,
     /// The driver's version (`nvmlSystemGetDriverVersion`); `None` when it does not say.
     pub driver_version: Option<Arc<str>>,
+    /// When each of the processes that worked was first sampled, by its number: it was there then, which tells it from
+    /// another one that has its number since.
+    pub sampled: BTreeMap<u32, UnixTime>,
     /// What failed and should not have, and what to do about it.
     pub errors: Vec<Error>,
 }
@@ -179,6 +187,7 @@ impl Threads {
         let reader = Reader {
             number,
             library: self.settings.library.clone(),
+            processes: self.settings.processes,
             watch: Arc::clone(&watch),
             memory: Arc::clone(&self.memory),
         };

@@ -9,6 +9,7 @@
 
 mod feed;
 mod news;
+mod workers;
 
 use std::error::Error;
 use std::sync::Arc;

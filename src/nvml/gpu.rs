@@ -13,10 +13,10 @@ use super::error::{Error, Subject};
 use super::framebuffer;
 use super::gpm::Gpm;
 use super::health::Condition;
-use super::memory::Remembered;
+use super::memory::{Progress, Remembered};
 use super::mig::{Described, Parent};
 use super::questions::{Absent, Outcome, Questions};
-use super::samples::{Cursor, Sample};
+use super::samples::Sample;
 use super::watch::Watch;
 use crate::observation::{Activity, Fault, Gpu, Health, Memory, Mig, Ppm, UnixTime, UtilizationSource, Xid};
 
@@ -37,7 +37,7 @@ pub(super) struct OpenGpu<'nvml> {
     /// Who it is and how it was partitioned at the last tick, nothing measured.
     pub(super) last: Gpu,
     /// How far its samples were read.
-    pub(super) cursor: Cursor,
+    pub(super) progress: Progress,
     /// Critical errors that wait for a reading that somebody gets.
     pub(super) xids: Vec<Xid>,
     absent: Absent,
@@ -60,7 +60,7 @@ impl<'nvml> OpenGpu<'nvml> {
             nvml,
             device,
             last: known.gpu,
-            cursor: known.samples,
+            progress: known.progress,
             xids: known.undelivered,
             condition: known.condition.reopened(),
             out_of_order: false,
@@ -88,12 +88,16 @@ impl<'nvml> OpenGpu<'nvml> {
         }
     }
 
-    /// Reads the GPU: what it is now, and what the answers were worth.
-    pub(super) fn read(&mut self, watch: &Watch, now: UnixTime) -> (Gpu, Outcome) {
+    /// Reads the GPU: what it is now, and what the answers were worth. Its processes are read if somebody wants them.
+    pub(super) fn read(&mut self, watch: &Watch, now: UnixTime, processes: bool) -> (Gpu, Outcome) {
         let mut absent = std::mem::take(&mut self.absent);
         let mut questions = Questions::new(watch, self.subject(), &mut absent);
         let gpu = self.measure(&mut questions, now);
         self.condition.ask(&mut questions, &self.device, &self.xids);
+        let whole = gpu.mig == Mig::Disabled;
+        let processes =
+            (processes && whole).then(|| self.progress.processes.read(&mut questions, &self.device, now));
+        let gpu = Gpu { processes: processes.flatten(), ..gpu };
         let outcome = questions.outcome;
         self.absent = absent;
 
@@ -195,14 +199,14 @@ impl<'nvml> OpenGpu<'nvml> {
         now: UnixTime,
     ) -> (Option<Ppm>, UtilizationSource) {
         const SAMPLES: &str = "nvmlDeviceGetSamples";
-        let last_seen = self.cursor.last_seen(now);
+        let last_seen = self.progress.utilization.last_seen(now);
         let samples = questions.ask(SAMPLES, || self.device.samples(Sampling::GpuUtilization, last_seen));
         if questions.has(SAMPLES) {
             let samples = samples.unwrap_or_default();
             let samples = samples.into_iter().filter_map(|sample| {
                 Some(Sample { micros: sample.timestamp, percent: percent(&sample.value)? })
             });
-            return (self.cursor.mean(samples.collect(), now), UtilizationSource::NvmlSamples);
+            return (self.progress.utilization.mean(samples.collect(), now), UtilizationSource::NvmlSamples);
         }
         let rates = questions.ask("nvmlDeviceGetUtilizationRates", || self.device.utilization_rates());
         let utilization = rates.filter(|rates| rates.gpu <= 100).map(|rates| Ppm::from_percent(rates.gpu));

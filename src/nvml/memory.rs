@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::error::{Error, Subject};
 use super::health::Condition;
-use super::samples::Cursor;
 use super::watch::Call;
+use super::{processes, samples};
 use crate::observation::{Gpu, Mig, Xid};
 
 /// What is remembered for the life of the process.
@@ -25,12 +25,21 @@ pub(super) struct Memory {
 pub(super) struct Remembered {
     /// Its identity and partition, without anything measured.
     pub(super) gpu: Gpu,
-    /// How far its utilization samples were read for readings that somebody got.
-    pub(super) samples: Cursor,
+    /// How far its samples were read for readings that somebody got.
+    pub(super) progress: Progress,
     /// Critical errors of readings that nobody got.
     pub(super) undelivered: Vec<Xid>,
     /// Whether it can be used when it answers.
     pub(super) condition: Condition,
+}
+
+/// How far the samples of a GPU have been read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// Those of its utilization.
+    pub(super) utilization: samples::Cursor,
+    /// Those of its processes.
+    pub(super) processes: processes::Cursor,
 }
 
 /// A call that was given up.
@@ -95,7 +104,7 @@ impl Remembered {
     pub(super) fn new(identity: &Gpu) -> Self {
         Self {
             gpu: identity.clone(),
-            samples: Cursor::default(),
+            progress: Progress::default(),
             undelivered: Vec::new(),
             condition: Condition::default(),
         }

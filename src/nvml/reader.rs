@@ -20,6 +20,7 @@ const PAUSE_MAX: Span = Span::from_secs(30);
 pub(super) struct Reader {
     pub(super) number: u64,
     pub(super) library: Option<PathBuf>,
+    pub(super) processes: bool,
     pub(super) watch: Arc<Watch>,
     pub(super) memory: Arc<Mutex<Memory>>,
 }
@@ -60,7 +61,7 @@ impl Reader {
                 return self.refuse(request, error);
             }
         };
-        let mut session = Session::new(&nvml, &self.watch, &self.memory);
+        let mut session = Session::new(&nvml, &self.watch, &self.memory, self.processes);
         let unserved = session.serve(request);
         let worked = session.has_worked();
         drop(session);

@@ -38,6 +38,8 @@ pub(super) struct Session<'nvml> {
     nvml: &'nvml Nvml,
     watch: &'nvml Watch,
     memory: &'nvml Mutex<Memory>,
+    /// Whether to ask which processes worked.
+    processes: bool,
     driver_version: Option<Arc<str>>,
     gpus: Vec<OpenGpu<'nvml>>,
     /// GPUs that are listed and whose handle we cannot get, with what is wrong; `None` when they are only denied to us.
@@ -63,13 +65,19 @@ struct Discovered {
 // === impl Session ===
 
 impl<'nvml> Session<'nvml> {
-    pub(super) fn new(nvml: &'nvml Nvml, watch: &'nvml Watch, memory: &'nvml Mutex<Memory>) -> Self {
+    pub(super) fn new(
+        nvml: &'nvml Nvml,
+        watch: &'nvml Watch,
+        memory: &'nvml Mutex<Memory>,
+        processes: bool,
+    ) -> Self {
         watch.enter("nvmlSystemGetDriverVersion", &Subject::Driver);
         let driver_version = nvml.sys_driver_version().ok().map(Arc::from);
         Self {
             nvml,
             watch,
             memory,
+            processes,
             driver_version,
             gpus: Vec::new(),
             closed: BTreeMap::new(),
@@ -114,14 +122,19 @@ impl<'nvml> Session<'nvml> {
         }
         errors.extend(self.standing.iter().cloned());
 
-        let mut gpus = Vec::new();
+        let (mut gpus, mut sampled) = (Vec::new(), BTreeMap::new());
         for open in &mut self.gpus {
-            let (gpu, outcome) = open.read(self.watch, now);
+            let (gpu, outcome) = open.read(self.watch, now, self.processes);
             if let Some(error) = outcome.parted {
                 return Err(error);
             }
             self.discovered.iter_mut().for_each(|last| last.stale |= outcome.stale);
             errors.extend(outcome.errors);
+            let own = gpu.processes.iter().flat_map(|_| open.progress.processes.sampled());
+            for (pid, at) in own {
+                let earliest = sampled.entry(pid).or_insert(at);
+                *earliest = at.min(*earliest);
+            }
             gpus.push(gpu);
         }
         self.count_faults()?;
@@ -130,7 +143,7 @@ impl<'nvml> Session<'nvml> {
         if gpus.is_empty() && listed == 0 {
             errors.push(Error::NoGpu);
         }
-        Ok(Reading { gpus: Some(gpus), driver_version: self.driver_version.clone(), errors })
+        Ok(Reading { gpus: Some(gpus), driver_version: self.driver_version.clone(), sampled, errors })
     }
 
     fn count(&self) -> Result<u32, Error> {
@@ -262,10 +275,10 @@ impl<'nvml> Session<'nvml> {
             known.condition = open.condition;
             let lost = undelivered.as_ref().map(|gpus| gpus.iter().find(|gpu| gpu.uuid == open.last.uuid));
             if let Some(lost) = lost {
-                open.cursor = known.samples;
+                open.progress.clone_from(&known.progress);
                 open.xids = lost.map(|gpu| gpu.xids.clone()).unwrap_or_default();
             } else {
-                known.samples = open.cursor;
+                known.progress.clone_from(&open.progress);
             }
             known.undelivered.clone_from(&open.xids);
         }

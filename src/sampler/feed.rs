@@ -17,7 +17,10 @@ use crate::observation::{
     Allocation, Allocations, DeviceId, DeviceTarget, Gpu, Mig, Node, Observation, PodKey, Span, UnixTime,
     Uptime,
 };
+use crate::procfs::Procfs;
 use crate::status::{Source, SourceStatus};
+
+use super::workers::Workers;
 
 /// The shortest time that the driver is given for an answer, however short the tick is.
 const PATIENCE_MIN: Duration = Duration::from_millis(500);
@@ -53,6 +56,8 @@ pub struct NodeFeed {
     holding: Holding,
     /// `None` where the API server is not asked.
     described: Option<watch::Receiver<apiserver::Latest>>,
+    /// `None` where the driver is not asked which processes worked.
+    workers: Option<Workers>,
     /// What can be held of each GPU, by its UUID, as the driver last showed it: a driver that does not answer takes
     /// nothing from who holds it.
     holdable: BTreeMap<Arc<str>, Vec<DeviceId>>,
@@ -106,6 +111,7 @@ impl NodeFeed {
             holding,
             holdable: BTreeMap::new(),
             described: None,
+            workers: None,
             node,
             boot: clock::boot(),
             pods_told_at: None,
@@ -119,9 +125,15 @@ impl NodeFeed {
         Self { described: latest, ..self }
     }
 
+    /// The same node, whose driver says which processes worked and whose `/proc` says whose they are.
+    #[must_use]
+    pub fn with_processes(self, procfs: Option<Procfs>) -> Self {
+        Self { workers: procfs.map(Workers::new), ..self }
+    }
+
     async fn observe(&mut self, patience: Duration) -> (Observation, Vec<SourceStatus>) {
         let asked = clock::uptime();
-        let reading = self.driver.read(clock::wall(), patience).await;
+        let mut reading = self.driver.read(clock::wall(), patience).await;
         let (at, wall) = (clock::uptime(), clock::wall());
         self.take_stock(&reading, wall, at.since(asked));
         if matches!(self.holding, Holding::Node) {
@@ -137,6 +149,9 @@ impl NodeFeed {
             || (Arc::default(), Arc::clone(&self.node)),
             |latest| (Arc::clone(&latest.pods), Arc::clone(&latest.node)),
         );
+        if let Some(workers) = &mut self.workers {
+            workers.name(&mut reading, &pods, at, wall).await;
+        }
         let described = described.map(apiserver_status);
         let sources = iter::once(self.status.clone()).chain(kubelet).chain(described).collect();
         let seen = Observation {

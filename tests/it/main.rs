@@ -41,6 +41,8 @@ mod mig;
 mod replay;
 #[cfg(test)]
 mod whose_money;
+#[cfg(test)]
+mod whose_work;
 
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The driver's edge: the real nvml-wrapper and the real loader, on a driver library that obeys the test.
 
+mod processes;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,7 +97,7 @@ impl Bench {
 }
 
 fn start(fake: &FakeDriver, stall_after: Duration) -> Driver {
-    Driver::start(Settings { library: Some(fake.library()), stall_after })
+    Driver::start(Settings { library: Some(fake.library()), stall_after, processes: true })
 }
 
 fn read(driver: &Driver, millis: u64, deadline: Duration) -> Reading {
@@ -175,7 +177,7 @@ fn a_gpu_is_read_as_plain_data() {
     assert_eq!((gpu.power_milliwatts, gpu.power_limit_milliwatts), (Some(7_000), Some(70_000)));
     assert_eq!(gpu.energy_millijoules, Some(123_456));
     assert_eq!((utilization(gpu), gpu.utilization_source), (Some(400_000), UtilizationSource::NvmlSamples));
-    assert_eq!((&gpu.mig, &gpu.processes, &*gpu.xids), (&Mig::Disabled, &None, &[][..]));
+    assert_eq!((&gpu.mig, gpu.processes.as_deref(), &*gpu.xids), (&Mig::Disabled, Some(&[][..]), &[][..]));
     assert_eq!(reading.driver_version.as_deref(), Some("580.82.07"));
     assert!(reading.errors.is_empty(), "{}", said(&reading));
 }
@@ -732,7 +734,8 @@ fn a_node_without_a_driver_says_what_to_do_and_waits_for_one() {
     let directory = tempfile::tempdir().unwrap();
     let library = FakeDriver::path_in(directory.path());
     assert_eq!(find_library(Some(&library)), None);
-    let driver = Driver::start(Settings { library: Some(library.clone()), stall_after: DEADLINE });
+    let driver =
+        Driver::start(Settings { library: Some(library.clone()), stall_after: DEADLINE, processes: false });
     let reading = read(&driver, EPOCH_MILLIS, DEADLINE);
     assert_eq!((&reading.gpus, &reading.driver_version), (&None, &None));
     let text = said(&reading);
@@ -753,7 +756,7 @@ fn a_file_that_is_no_driver_library_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("other.so");
     std::fs::write(&path, "no library at all").unwrap();
-    let driver = Driver::start(Settings { library: Some(path), stall_after: DEADLINE });
+    let driver = Driver::start(Settings { library: Some(path), stall_after: DEADLINE, processes: false });
     let reading = read(&driver, EPOCH_MILLIS, DEADLINE);
     assert!(reading.gpus.is_none() && said(&reading).contains("other.so"), "{}", said(&reading));
 }
@@ -809,7 +812,7 @@ fn the_driver_is_let_go_when_nobody_reads_it() {
     let mut bench = Bench::new(&Node::new([Board::h100_80gb(0)]));
     bench.tick();
     bench.tick();
-    let other = Driver::start(Settings { library: None, stall_after: DEADLINE });
+    let other = Driver::start(Settings { library: None, stall_after: DEADLINE, processes: false });
     drop(std::mem::replace(&mut bench.driver, other));
     bench.wait_for_call("nvmlShutdown");
     let fake = &bench.fake;

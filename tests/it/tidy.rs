@@ -48,6 +48,7 @@ const LAYERS: &[Layer] = &[
         ours: &["observation", "clock", "errors"],
         crates: &["futures", "k8s_openapi", "kube", "serde", "serde_json", "thiserror", "tokio", "tracing"],
     },
+    Layer { module: "procfs", ours: &["observation"], crates: &["thiserror"] },
     Layer { module: "demo", ours: &["observation"], crates: &["serde", "serde_yaml"] },
     // The files that people write and keep.
     Layer {
@@ -70,6 +71,7 @@ const LAYERS: &[Layer] = &[
             "nvml",
             "kubelet",
             "apiserver",
+            "procfs",
             "demo",
             "trace",
         ],

@@ -80,6 +80,17 @@ pub(crate) struct Sample {
     pub(crate) value: u64,
 }
 
+/// `nvmlProcessUtilizationSample_t`.
+#[repr(C)]
+pub(crate) struct ProcessUtilizationSample {
+    pub(crate) pid: u32,
+    pub(crate) micros: u64,
+    pub(crate) sm: u32,
+    pub(crate) memory: u32,
+    pub(crate) encoder: u32,
+    pub(crate) decoder: u32,
+}
+
 /// `NVML_VALUE_TYPE_UNSIGNED_INT`.
 pub(crate) const VALUE_UNSIGNED_INT: u32 = 1;
 /// `NVML_GPU_UTILIZATION_SAMPLES`.
@@ -147,6 +158,7 @@ const _: () = {
     assert!(size_of::<Attributes>() == 40);
     assert!(size_of::<Sample>() == 16);
     assert!(size_of::<FieldValue>() == 40);
+    assert!(size_of::<ProcessUtilizationSample>() == 32);
     assert!(size_of::<EventData>() == 32);
     assert!(size_of::<GpmMetric>() == 40);
     assert!(size_of::<GpmMetricsGet>() == 24);

@@ -1,6 +1,6 @@
 //! Boards as NVIDIA makes them. The `n` of a constructor is the board's index, minor number and the end of its UUID.
 
-use crate::description::{Board, Energy, Gpm, Memory, Mig, MigDevice, Utilization};
+use crate::description::{Board, Energy, Gpm, Memory, Mig, MigDevice, Processes, Utilization};
 use crate::profiles::Profile;
 
 const MIB: u64 = 1 << 20;
@@ -74,6 +74,12 @@ impl Board {
         Self { utilization, ..self }
     }
 
+    /// The same board on which these processes work: by number, so many percent of the time.
+    #[must_use]
+    pub fn worked_by(self, processes: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        Self { processes: Processes::Working(processes.into_iter().collect()), ..self }
+    }
+
     /// The same board whose counters say so many percent.
     #[must_use]
     pub fn counting(self, graphics: f64, sm: f64, tensor: f64, dram: f64) -> Self {
@@ -135,6 +141,7 @@ impl Board {
             power_limit_milliwatts: Some(watts * 1_000),
             energy: Some(Energy::Fixed(0)),
             utilization: Utilization::Percent(0),
+            processes: Processes::Working(Vec::new()),
             ..Self::default()
         }
     }

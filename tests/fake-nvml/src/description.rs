@@ -42,6 +42,10 @@ pub struct Board {
     pub energy: Option<Energy>,
     /// What the GPU does, as the driver samples it.
     pub utilization: Utilization,
+    /// Who does it, as the driver samples it.
+    pub processes: Processes,
+    /// Until this call for processes their list grows by one between the question for its size and that for itself.
+    pub process_growth: u64,
     /// What the GPU does, as its counters tell; `None` before Hopper.
     pub gpm: Option<Gpm>,
     /// Whether the hardware knows MIG.
@@ -113,6 +117,34 @@ pub struct Wave {
     pub hertz: u32,
     /// The pattern in percent.
     pub values: Vec<u32>,
+}
+
+/// Who works on a GPU, as the driver samples it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Processes {
+    /// The driver does not sample processes.
+    #[default]
+    Unsupported,
+    /// Processes by number with their percent of the time: six times per second by the wall clock there is something
+    /// new to tell of them, an entry for each.
+    Working(Vec<(u32, u32)>),
+    /// Exactly these samples.
+    Samples(Vec<ProcessSample>),
+    /// These samples whatever the caller has seen already.
+    Stubborn(Vec<ProcessSample>),
+}
+
+/// A sample of one process.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessSample {
+    /// Its number.
+    pub pid: u32,
+    /// Microseconds since the epoch.
+    pub micros: u64,
+    /// Percent of the multiprocessors' time.
+    pub percent: u32,
 }
 
 /// What the counters say of the time up to now, in percent; `None` for what fails.

@@ -16,7 +16,9 @@
 
 use std::ffi::{CStr, c_char};
 
-pub use description::{Board, Energy, Gpm, Memory, Mig, MigDevice, Node, Utilization, Wave};
+pub use description::{
+    Board, Energy, Gpm, Memory, Mig, MigDevice, Node, ProcessSample, Processes, Utilization, Wave,
+};
 pub use profiles::Profile;
 
 mod description;
@@ -31,6 +33,7 @@ mod events;
 mod fields;
 mod gpm;
 mod mig;
+mod processes;
 mod system;
 
 mod abi;

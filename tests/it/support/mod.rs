@@ -4,6 +4,7 @@
 pub(crate) mod fake_apiserver;
 pub(crate) mod fake_kubelet;
 pub(crate) mod fake_nvml;
+pub(crate) mod fake_procfs;
 
 // The driver's edge alone.
 pub(crate) mod read_driver;

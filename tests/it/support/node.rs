@@ -63,7 +63,9 @@ impl FakeNode {
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
         let library = flag("--nvml.library", &self.library());
         let socket = flag("--kubelet.socket", &self.kubelet.socket());
-        let ours = [library.as_str(), socket.as_str(), "--sample.interval=100ms", "--holders=kubelet"];
+        // Not this machine's: it is there only if a test makes it.
+        let procfs = flag("--path.procfs", &self.path("proc"));
+        let ours = [&library, &socket, &procfs, "--sample.interval=100ms", "--holders=kubelet"];
         let description = self.path("node.json");
         Daemon::start_with(&[&ours, args].concat(), &[("FAKE_NVML_NODE", &description)])
     }

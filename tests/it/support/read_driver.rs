@@ -23,7 +23,11 @@ pub(crate) struct ReadDriver {
 impl ReadDriver {
     pub(crate) fn new(node: &Node) -> Self {
         let fake = FakeDriver::new(node);
-        let driver = Driver::start(Settings { library: Some(fake.library()), stall_after: DEADLINE });
+        let driver = Driver::start(Settings {
+            library: Some(fake.library()),
+            stall_after: DEADLINE,
+            processes: false,
+        });
         Self { fake, driver, millis: 1_800_000_000_000 }
     }
 
