@@ -1,28 +1,26 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+mod serving;
+
 use std::iter;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, oneshot, watch};
+use anyhow::Context as _;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::apiserver::{self, Access, LabelPolicy, Payers, Reading, WholeGpus};
-use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_LABELS, MOUNTED_PRICES};
+use crate::args::{Args, DemoWhen, Holders, KubernetesApi, MOUNTED_LABELS, MOUNTED_PRICES};
 use crate::clock;
 use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::pricing::PriceSheet;
 use crate::demo::Demo;
 use crate::errors;
-use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
 use crate::labels_file;
 use crate::nvml;
@@ -30,8 +28,10 @@ use crate::observation::Span;
 use crate::pricing_file;
 use crate::procfs::Procfs;
 use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
-use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
+use crate::status::{Mode, PricingStatus, Source, SourceStatus, Status};
 use crate::trace::{Recorder, Replay};
+
+use self::serving::{announce, bind, serve};
 
 /// How often the kubelet is asked in the calm.
 const KUBELET_INTERVAL: Duration = Duration::from_secs(5);
@@ -164,50 +164,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     serve(listener, telemetry_path, published, parts).await
 }
 
-/// Answers requests until somebody asks the program to stop, or a part ends that should not.
-async fn serve(
-    listener: TcpListener,
-    telemetry_path: String,
-    published: watch::Receiver<Published>,
-    parts: JoinSet<&'static str>,
-) -> anyhow::Result<()> {
-    let settings = http::Settings { telemetry_path: telemetry_path.into(), limits: http::Limits::USUAL };
-    let (stop, stopping) = oneshot::channel::<()>();
-    let stopping = async { drop(stopping.await) };
-    let mut web = tokio::spawn(http::serve(listener, settings, published, stopping));
-    tokio::select! {
-        signal = stop_signal() => info!("stopping on {}", signal?),
-        part = first_end(parts) => bail!("{part} ended"),
-        ended = &mut web => {
-            ended.context("serve")?;
-            bail!("the server ended")
-        }
-    }
-    // The server waits for the answers that it is giving, and knows for how long.
-    drop(stop);
-    web.await.context("finish what is being answered")
-}
-
-/// Waits until somebody asks the program to stop.
-async fn stop_signal() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-    }
-}
-
-/// Waits until a part ends. It should not: that is a defect, and ends the program so that it is started anew.
-async fn first_end(mut parts: JoinSet<&'static str>) -> String {
-    match parts.join_next().await {
-        Some(Ok(part)) => part.to_owned(),
-        Some(Err(error)) => error.to_string(),
-        // A replayed trace needs no part that goes on.
-        None => std::future::pending().await,
-    }
-}
-
 /// Where the observations come from. Never a simulated node unless it was asked for.
 fn mode(demo: DemoWhen, replays: bool, library: Option<&Path>) -> Mode {
     match demo {
@@ -217,16 +173,6 @@ fn mode(demo: DemoWhen, replays: bool, library: Option<&Path>) -> Mode {
         DemoWhen::Auto if library.is_none() && nvml::find_library(None).is_none() => Mode::Demo,
         DemoWhen::Auto | DemoWhen::Never => Mode::Node,
     }
-}
-
-fn announce(listener: &TcpListener, mode: Mode, telemetry_path: &str) {
-    match mode {
-        Mode::Demo => warn!("SIMULATED NODE: every number is made up"),
-        Mode::Replay => warn!("REPLAY: the numbers are those of a recorded trace"),
-        Mode::Node => {}
-    }
-    let port = listener.local_addr().map_or(0, |address| address.port());
-    info!(version = env!("CARGO_PKG_VERSION"), "serving http://localhost:{port}/ and {telemetry_path}");
 }
 
 fn are_pods(holders: Holders, socket: &Path) -> bool {
@@ -381,17 +327,6 @@ fn labels(file: Option<PathBuf>) -> (LabelPolicy, Option<SourceStatus>) {
 /// A mistake, and how many more there are.
 fn told(problem: &str, more: usize) -> String {
     if more == 0 { problem.to_owned() } else { format!("{problem} (and {more} more, see the log)") }
-}
-
-/// Binds the port before anything starts. Without a host it takes both families, or IPv4 where there is no IPv6.
-async fn bind(address: ListenAddress) -> std::io::Result<TcpListener> {
-    let ListenAddress { socket, any } = address;
-    match TcpListener::bind(socket).await {
-        Err(error) if any && error.kind() != std::io::ErrorKind::AddrInUse => {
-            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, socket.port()))).await
-        }
-        bound => bound,
-    }
 }
 
 fn host_name() -> Arc<str> {

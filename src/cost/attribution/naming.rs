@@ -47,7 +47,7 @@ pub(super) struct Naming {
 // === impl Naming ===
 
 impl Naming {
-    /// Turns `held` around. An annotation that says what a pod has wins over what the kubelet lists for it.
+    /// Turns `held` around. An annotation that says what a pod has wins over a slot that the kubelet lists for it.
     pub(super) fn read<'a>(
         held: impl Iterator<Item = &'a Allocation>,
         gpus: &[Arc<Gpu>],
@@ -64,7 +64,7 @@ impl Naming {
             if let Some(group) = pod.and_then(|pod| pod.reserves.as_ref()) {
                 let ids = allocations.iter().flat_map(|allocation| &allocation.devices);
                 reserved.entry(group).or_default().extend(ids.filter_map(|id| find(&id.target, gpus)));
-            } else if let Some(pod) = pod.filter(|pod| !pod.fractions.is_empty()) {
+            } else if let Some(pod) = pod.filter(|pod| is_annotated(pod, allocations)) {
                 naming.add_fractions(pod, allocations, gpus);
             } else {
                 for allocation in allocations {
@@ -176,6 +176,13 @@ impl Naming {
             }
         }
     }
+}
+
+/// Whether what a pod has stands in its annotations. The plugins of the schedulers that write them give out slots; a
+/// plugin that names the device itself is believed, or else anybody could write himself a small part of his GPU.
+fn is_annotated(pod: &Pod, allocations: &[&Allocation]) -> bool {
+    let mut ids = allocations.iter().flat_map(|allocation| &allocation.devices);
+    !pod.fractions.is_empty() && ids.any(|id| matches!(id.target, DeviceTarget::Slot(_)))
 }
 
 fn part(fraction: &Fraction) -> Part {

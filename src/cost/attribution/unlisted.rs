@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::observation::{Gpu, Health, Mig, Observation};
+use crate::observation::{Gpu, Health, Mig, Observation, Pod};
 
 use super::{Claim, GpuClaims, Holding};
 use crate::cost::report::{Basis, Sharing, State};
@@ -13,20 +13,22 @@ use crate::cost::share::{Division, Share};
 
 const FREE: Claim = Claim::Nobody(State::Unallocated);
 
-/// Gives free GPUs to the pods whose plain init containers asked for them: they keep them until they end, and the
-/// kubelet never lists them. Where more GPUs are free than that, which of them they are is not known.
+/// Gives free GPUs to the pod whose plain init containers asked for them: it keeps them until it ends, and the kubelet
+/// never lists them. Where more GPUs are free than that, or another pod has some too, which of them they are is not known.
 pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaims]) {
-    let pods = seen.pods.iter().filter(|pod| !pod.ended);
-    let owed = pods.flat_map(|pod| (0..pod.unlisted_gpus).map(move |_| &pod.key));
+    let owed: Vec<&Pod> = seen.pods.iter().filter(|pod| !pod.ended && pod.unlisted_gpus > 0).collect();
+    let count = owed.iter().fold(0u32, |sum, pod| sum.saturating_add(pod.unlisted_gpus));
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     let free: Vec<&mut GpuClaims> =
         gpus.iter().zip(claims).filter_map(|(gpu, claims)| is_free(gpu, claims).then_some(claims)).collect();
-    let is_certain = owed.clone().take(free.len() + 1).count() == free.len();
-    for (claims, pod) in free.into_iter().zip(owed) {
-        claims.division = Division::whole(if is_certain {
-            let (part, basis) = (Share::WHOLE, Basis::Whole);
-            Claim::Holder(Holding { pod: pod.clone(), mig_device: None, part, basis })
-        } else {
-            Claim::Nobody(State::Unattributed)
+    let only = if let [pod] = owed[..] { Some(pod).filter(|_| free.len() == count) } else { None };
+    for claims in free.into_iter().take(count) {
+        claims.division = Division::whole(match only {
+            Some(pod) => {
+                let (part, basis) = (Share::WHOLE, Basis::Whole);
+                Claim::Holder(Holding { pod: pod.key.clone(), mig_device: None, part, basis })
+            }
+            None => Claim::Nobody(State::Unattributed),
         });
     }
 }

@@ -37,7 +37,7 @@ impl Rig {
 }
 
 #[test]
-fn an_annotation_wins_over_the_kubelets_id() {
+fn an_annotation_wins_over_the_gpu_in_the_kubelets_id() {
     let mut rig = node(2);
     rig.annotated("a", &[on(0, Some(30), Some(10))]).observe().run(100, 10);
     check(&rig, 0, &[("idle", 3), ("unallocated", 7)]);
@@ -47,12 +47,12 @@ fn an_annotation_wins_over_the_kubelets_id() {
 }
 
 #[test]
-fn it_wins_over_an_id_that_can_be_read_too() {
+fn a_plugin_that_names_the_gpu_itself_is_believed() {
     let mut rig = node(2);
-    rig.annotated("a", &[on(0, Some(50), None)]);
-    rig.free("a").hold("a", &[whole("GPU-1")]).observe().run(20, 10);
-    check(&rig, 0, &[("idle", 1), ("unallocated", 1)]);
-    check(&rig, 1, &[("unallocated", 2)]);
+    rig.annotated("forger", &[on(0, Some(1), None)]);
+    rig.free("forger").hold("forger", &[whole("GPU-1")]).observe().run(20, 10);
+    check(&rig, 0, &[("unallocated", 2)]);
+    check(&rig, 1, &[("idle", 2)]);
 }
 
 #[test]

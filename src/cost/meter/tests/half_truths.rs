@@ -218,6 +218,15 @@ fn gpus_of_a_plain_init_container_are_its_pods_where_no_other_can_be_meant() {
 }
 
 #[test]
+fn gpus_of_two_pods_init_containers_are_neithers_that_we_can_name() {
+    let mut rig = node(2);
+    let owed = |name: &str, uid: &str| Pod { unlisted_gpus: 1, ..described(name, uid) };
+    rig.describe(&[owed("a", "uid-1"), owed("b", "uid-2")]).observe().tick(10);
+    check(&rig, 0, &[("unattributed", 1)]);
+    check(&rig, 1, &[("unattributed", 1)]);
+}
+
+#[test]
 fn a_static_pod_without_its_device_holds_nothing() {
     let mut rig = node(1);
     rig.describe(&[Pod { static_uid: Some("0f".into()), ..described("static-node-1", "uid-1") }]);
