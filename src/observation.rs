@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 mod allocation;
 mod claim;
+mod device_name;
 mod gpu;
 mod pod;
 mod units;
 
 pub use allocation::{Allocation, Allocations, DeviceId, DeviceTarget, PodKey};
 pub use claim::{ClaimKey, ClaimedDevice, Dynamic, DynamicDevice, PublishedDevice, ResourceClaim};
+pub use device_name::DeviceName;
 pub use gpu::{
     Activity, Fault, Gpu, Health, Memory, Mig, MigDevice, Partition, Process, UtilizationSource, Worker, Xid,
 };
