@@ -1,4 +1,4 @@
-//! What the API server says: the pods of this node, and the node.
+//! What the API server says: the pods of this node, what their claims have, and the node.
 //!
 //! The kubelet knows which pod holds which device, but neither the pod's UID nor whose money it is. Those are with the
 //! API server, which tells each change over a *watch*: a list of what there is, then an answer that never ends, with
@@ -13,6 +13,8 @@
 //!   under the name that the kubelet has for it too; its UID is the mirror's, which is not the kubelet's own.
 //! - A pod that has succeeded or failed stays until somebody deletes it, and holds nothing any more. We remember that it
 //!   has ended, because an old kubelet may still list what it had.
+//! - A cluster may give out devices by claims (`dynamic`). Few do, so this is asked for where there is such an API, and
+//!   what goes wrong with it leaves the pods and the node as they are.
 //!
 //! [`run`] follows for ever and publishes a [`Latest`]. While the API server is away the last state stays.
 
@@ -25,15 +27,22 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::observation::{Node, Pod, PodKey, Span, UnixTime};
+use crate::observation::{Dynamic, Node, Pod, PodKey, Span, UnixTime};
 
 mod access;
+mod claim_names;
+mod claim_questions;
+mod claims;
+mod dynamic;
 mod error;
 mod fractions;
+mod group;
 mod labels;
 mod objects;
 mod payers;
+mod quantity;
 mod requests;
+mod slices;
 mod watching;
 mod workload;
 
@@ -42,6 +51,8 @@ pub use labels::{CostLabel, LabelSource};
 pub use payers::{LabelPolicy, LabelRule, Pattern, Payers, SetLabels};
 pub use requests::WholeGpus;
 
+use claim_names::ClaimNames;
+use dynamic::Told;
 use objects::Object;
 use watching::{Collection, News, Watching};
 
@@ -84,7 +95,9 @@ pub struct Latest {
     pub pods: Arc<[Pod]>,
     /// The node; without labels until they were told.
     pub node: Arc<Node>,
-    /// Whether both watches stand.
+    /// What claims of those pods have, and the devices behind them; empty where the cluster has no such API.
+    pub dynamic: Arc<Dynamic>,
+    /// Whether the watches of the pods and of the node stand.
     pub up: bool,
     /// When the API server last told anything; `None` until both the pods and the node were told.
     pub last_success: Option<UnixTime>,
@@ -92,7 +105,8 @@ pub struct Latest {
     pub errors: u64,
     /// How long the last list took; `None` until there was one.
     pub duration: Option<Span>,
-    /// What is wrong and what to do about it, for people; `None` while it is up and until it was asked.
+    /// What is wrong and what to do about it, for people; `None` while nothing is and until it was asked. It may be up
+    /// and say something: that it does not tell us of claims and their devices.
     pub message: Option<Arc<str>>,
 }
 
@@ -110,8 +124,10 @@ pub async fn run(settings: Settings, changed: Arc<Notify>, publish: watch::Sende
     };
     let (sender, news) = mpsc::channel(EVENTS);
     let pods = Watching::new(client.clone(), Collection::Pods, &node);
-    let nodes = Watching::new(client, Collection::Nodes, &node);
-    tokio::join!(pods.follow(sender.clone()), nodes.follow(sender), board.keep(news));
+    let nodes = Watching::new(client.clone(), Collection::Nodes, &node);
+    let (told, dynamic) = watch::channel(Told::default());
+    let devices = dynamic::follow(client, node, board.claim_names.named(), told);
+    tokio::join!(pods.follow(sender.clone()), nodes.follow(sender), devices, board.keep(news, dynamic));
 }
 
 /// What is kept from one event to the next.
@@ -120,8 +136,10 @@ struct Board {
     changed: Arc<Notify>,
     publish: watch::Sender<Latest>,
     pods: BTreeMap<PodKey, Pod>,
+    claim_names: ClaimNames,
     pods_watch: Standing,
     node_watch: Standing,
+    dynamic: Told,
     failed_connects: u32,
     latest: Latest,
 }
@@ -144,6 +162,7 @@ impl Latest {
         Self {
             pods: Arc::default(),
             node: Arc::new(Node { name: node, labels: Vec::new() }),
+            dynamic: Arc::default(),
             up: false,
             last_success: None,
             errors: 0,
@@ -162,8 +181,10 @@ impl Board {
             changed,
             publish,
             pods: BTreeMap::new(),
+            claim_names: ClaimNames::default(),
             pods_watch: Standing::default(),
             node_watch: Standing::default(),
+            dynamic: Told::default(),
             failed_connects: 0,
             latest: Latest::unasked(node),
         }
@@ -177,14 +198,22 @@ impl Board {
         watching::backoff(self.failed_connects)
     }
 
-    async fn keep(&mut self, mut news: mpsc::Receiver<(Collection, News)>) {
-        while let Some((collection, news)) = news.recv().await {
-            self.take_in(collection, news);
+    async fn keep(
+        &mut self,
+        mut news: mpsc::Receiver<(Collection, News<Object>)>,
+        mut dynamic: watch::Receiver<Told>,
+    ) {
+        loop {
+            tokio::select! {
+                Some((collection, news)) = news.recv() => self.take_in(collection, news),
+                Ok(()) = dynamic.changed() => self.take_in_dynamic(dynamic.borrow_and_update().clone()),
+                else => return,
+            }
             self.publish.send_replace(self.latest.clone());
         }
     }
 
-    fn take_in(&mut self, collection: Collection, news: News) {
+    fn take_in(&mut self, collection: Collection, news: News<Object>) {
         match (collection, news) {
             (of, News::Failed(error)) => return self.fail(of, &error),
             (of, News::Stands) => self.standing(of).message = None,
@@ -206,6 +235,7 @@ impl Board {
     }
 
     fn set_pods(&mut self, objects: &[Object]) {
+        self.claim_names.set(objects);
         let pods = objects.iter().map(|object| object.pod(&self.reading));
         let pods: BTreeMap<PodKey, Pod> = pods.map(|pod| (pod.key.clone(), pod)).collect();
         if pods != self.pods {
@@ -216,6 +246,7 @@ impl Board {
     }
 
     fn change_pod(&mut self, object: &Object) {
+        self.claim_names.change(object);
         let pod = object.pod(&self.reading);
         if self.pods.get(&pod.key) != Some(&pod) {
             self.pods.insert(pod.key.clone(), pod);
@@ -226,6 +257,7 @@ impl Board {
 
     /// Removes a pod, but not another one that has its name by now.
     fn remove_pod(&mut self, object: &Object) {
+        self.claim_names.remove(object);
         let key = object.key();
         if self.pods.get(&key).is_some_and(|pod| *pod.uid == *object.metadata.uid) {
             self.pods.remove(&key);
@@ -252,14 +284,38 @@ impl Board {
         }
     }
 
+    fn take_in_dynamic(&mut self, told: Told) {
+        let failed = told.errors.saturating_sub(self.dynamic.errors);
+        self.latest.errors = self.latest.errors.saturating_add(failed);
+        self.latest.dynamic = Arc::clone(&told.dynamic);
+        self.dynamic = told;
+        self.show_state();
+    }
+
     fn succeed(&mut self) {
-        let all_listed = self.pods_watch.listed && self.node_watch.listed;
-        let message = self.pods_watch.message.clone().or_else(|| self.node_watch.message.clone());
-        let latest = &mut self.latest;
-        if all_listed {
-            latest.last_success = Some(clock::wall());
+        if self.all_listed() {
+            self.latest.last_success = Some(clock::wall());
         }
-        let up = all_listed && message.is_none();
+        self.show_state();
+    }
+
+    fn fail(&mut self, of: Collection, error: &Error) {
+        let message: Arc<str> = error.message().into();
+        if self.standing(of).message.as_ref() != Some(&message) {
+            tracing::warn!("{message}");
+        }
+        self.standing(of).message = Some(message);
+        self.latest.errors = self.latest.errors.saturating_add(1);
+        self.show_state();
+    }
+
+    /// Shows whether it is up and what is wrong. Without claims and their devices it is up all the same: the pods and
+    /// the node are told, and few clusters have claims.
+    fn show_state(&mut self) {
+        let message = self.pods_watch.message.as_ref().or(self.node_watch.message.as_ref());
+        let up = self.all_listed() && message.is_none();
+        let message = message.or(self.dynamic.message.as_ref()).cloned();
+        let latest = &mut self.latest;
         if up && !latest.up {
             tracing::info!(
                 pods = latest.pods.len(),
@@ -271,14 +327,7 @@ impl Board {
         latest.message = message;
     }
 
-    fn fail(&mut self, of: Collection, error: &Error) {
-        let message: Arc<str> = error.message().into();
-        if self.standing(of).message.as_ref() != Some(&message) {
-            tracing::warn!("{message}");
-        }
-        self.standing(of).message = Some(Arc::clone(&message));
-        self.latest.up = false;
-        self.latest.errors = self.latest.errors.saturating_add(1);
-        self.latest.message = Some(message);
+    fn all_listed(&self) -> bool {
+        self.pods_watch.listed && self.node_watch.listed
     }
 }

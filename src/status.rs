@@ -74,7 +74,7 @@ pub struct SourceStatus {
     pub errors: u64,
     /// How long its last answer took; `None` if it never answered.
     pub duration: Option<Span>,
-    /// What is wrong and what to do, for people; `None` while it is up.
+    /// What is wrong and what to do, for people; `None` while nothing is. A source that is up may not tell all.
     pub message: Option<Arc<str>>,
 }
 

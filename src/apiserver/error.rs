@@ -103,6 +103,11 @@ impl Error {
         }
     }
 
+    /// Whether the API server answers and has nothing of that name.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, .. })
+    }
+
     /// What is wrong and what to do about it, in one line.
     pub(super) fn message(&self) -> String {
         let mut message = format!("failed to {}", errors::chain(self));
@@ -116,7 +121,8 @@ impl Error {
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Refused { code: 403, .. } => Some(
-                "grant the service account get, list and watch on pods and nodes, as deploy/rbac.yaml does",
+                "grant the service account get, list and watch on pods and nodes, list and watch on resourceslices \
+                 and get on resourceclaims, as deploy/rbac.yaml does",
             ),
             Self::Refused { code: 401, .. } => {
                 Some("the service account's token is not accepted; is it mounted, and of this cluster?")

@@ -15,10 +15,10 @@ use crate::observation::{Pod, PodKey, UnixTime};
 /// The answer to a list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ObjectList {
+pub(super) struct ObjectList<O> {
     pub(super) metadata: Metadata,
     /// `null` where there is none.
-    pub(super) items: Option<Vec<Object>>,
+    pub(super) items: Option<Vec<O>>,
 }
 
 /// A pod or a node.
@@ -60,6 +60,20 @@ pub(super) struct Owner {
 pub(super) struct Status {
     pub(super) phase: String,
     pub(super) conditions: Option<Vec<Condition>>,
+    /// The claims that were made for it from templates.
+    #[serde(rename = "resourceClaimStatuses")]
+    pub(super) claims: Option<Vec<ClaimReference>>,
+    /// The claim that was made for it because it asks for devices by their count, as of a plugin.
+    #[serde(rename = "extendedResourceClaimStatus")]
+    pub(super) extended_claim: Option<ClaimReference>,
+}
+
+/// Where a pod names a claim.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ClaimReference {
+    /// `None` where no claim was needed, or it is named elsewhere.
+    pub(super) resource_claim_name: Option<String>,
 }
 
 /// One thing that is so or is not.
@@ -126,7 +140,7 @@ impl Object {
 
 impl Status {
     /// Whether all containers have ended for good. A pod that is being deleted runs until it says so.
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         ["Succeeded", "Failed"].contains(&self.phase.as_str())
     }
 

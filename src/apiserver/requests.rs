@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::objects::ClaimReference;
+
 /// The resource of NVIDIA's device plugin, unless it was told to rename it.
 const NVIDIA_GPU: &str = "nvidia.com/gpu";
 
@@ -22,6 +24,9 @@ pub struct WholeGpus(BTreeSet<String>);
 pub(super) struct Spec {
     containers: Option<Vec<Container>>,
     init_containers: Option<Vec<Container>>,
+    /// The claims that it names itself.
+    #[serde(rename = "resourceClaims")]
+    pub(super) claims: Option<Vec<ClaimReference>>,
 }
 
 /// One container.

@@ -1,5 +1,6 @@
 //! One list and the watch that goes on from it, for ever.
 
+use std::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -7,16 +8,17 @@ use futures::StreamExt;
 use kube::Client;
 use kube::api::{ListParams, VersionMatch, WatchEvent, WatchParams};
 use kube::core::Request;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::Error;
-use super::objects::{Object, ObjectList};
+use super::objects::{Metadata, Object, ObjectList};
 use crate::clock;
 use crate::observation::Span;
 
 /// How long the API server may take to answer, or to begin to.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// After how many seconds the API server is to end a watch. It ends it a little sooner or later by itself.
 const WATCH_SECONDS: u32 = 240;
@@ -30,7 +32,33 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two questions.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// What is watched.
+/// Something that can be listed and watched.
+pub(super) trait Watched: Copy + Debug {
+    /// What there is of it, with the fields that we use.
+    type Object: Clone + Debug + Default + DeserializeOwned;
+
+    /// Where it is listed.
+    fn path(self) -> String;
+
+    /// Which of it is about this node.
+    fn selector(self, node: &str) -> String;
+
+    /// What was attempted when a list fails.
+    fn listing(self) -> &'static str;
+
+    /// What was attempted when a watch fails.
+    fn watching(self) -> &'static str;
+
+    /// What is wrong where there is none of it, if that is wrong.
+    fn missing(self, _node: &str) -> Option<Error> {
+        None
+    }
+
+    /// What every object has.
+    fn metadata(object: &Self::Object) -> &Metadata;
+}
+
+/// What has objects of Kubernetes' core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Collection {
     /// The pods of this node.
@@ -41,13 +69,13 @@ pub(super) enum Collection {
 
 /// What the API server told.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum News<O> {
     /// All that there is, and how long it took to tell.
-    Everything(Vec<Object>, Span),
+    Everything(Vec<O>, Span),
     /// Something is new or has changed.
-    Changed(Object),
+    Changed(O),
     /// Something is gone; as it last was.
-    Gone(Object),
+    Gone(O),
     /// Nothing has changed and the watch stands.
     Stands,
     /// It did not answer, or not as it should.
@@ -55,9 +83,9 @@ pub(super) enum News {
 }
 
 /// One collection and how far we have seen it.
-pub(super) struct Watching {
+pub(super) struct Watching<C> {
     client: Client,
-    collection: Collection,
+    collection: C,
     node: String,
     next: Next,
 }
@@ -75,13 +103,13 @@ enum Next {
 
 // === impl Watching ===
 
-impl Watching {
-    pub(super) fn new(client: Client, collection: Collection, node: &str) -> Self {
+impl<C: Watched> Watching<C> {
+    pub(super) fn new(client: Client, collection: C, node: &str) -> Self {
         Self { client, collection, node: node.to_owned(), next: Next::List("0".to_owned()) }
     }
 
     /// Tells what is and what becomes of it for as long as somebody listens.
-    pub(super) async fn follow(mut self, told: mpsc::Sender<(Collection, News)>) {
+    pub(super) async fn follow(mut self, told: mpsc::Sender<(C, News<C::Object>)>) {
         let mut failures = 0_u32;
         while !told.is_closed() {
             match self.turn(&told, &mut failures).await {
@@ -98,7 +126,7 @@ impl Watching {
     /// Lists if need be, then watches until the watch ends.
     async fn turn(
         &mut self,
-        told: &mpsc::Sender<(Collection, News)>,
+        told: &mpsc::Sender<(C, News<C::Object>)>,
         failures: &mut u32,
     ) -> Result<(), Error> {
         let version = if let Next::Watch(version) = &self.next {
@@ -121,7 +149,7 @@ impl Watching {
         }
     }
 
-    async fn list(&mut self, told: &mpsc::Sender<(Collection, News)>) -> Result<String, Error> {
+    async fn list(&mut self, told: &mpsc::Sender<(C, News<C::Object>)>) -> Result<String, Error> {
         let asked_at = clock::uptime();
         let list = match self.ask_for_list().await {
             Err(error) if error.is_wrong_version() => {
@@ -131,8 +159,8 @@ impl Watching {
             answer => answer?,
         };
         let objects = list.items.unwrap_or_default();
-        if self.collection == Collection::Nodes && objects.is_empty() {
-            return Err(Error::UnknownNode { node: self.node.clone() });
+        if let Some(error) = self.collection.missing(&self.node).filter(|_| objects.is_empty()) {
+            return Err(error);
         }
         let version = list.metadata.resource_version;
         self.next = Next::Watch(version.clone());
@@ -140,7 +168,7 @@ impl Watching {
         Ok(version)
     }
 
-    async fn ask_for_list(&self) -> Result<ObjectList, Error> {
+    async fn ask_for_list(&self) -> Result<ObjectList<C::Object>, Error> {
         let asked = self.collection.listing();
         let params = ListParams::default().fields(&self.collection.selector(&self.node));
         let params = match &self.next {
@@ -159,7 +187,7 @@ impl Watching {
     async fn watch(
         &mut self,
         version: String,
-        told: &mpsc::Sender<(Collection, News)>,
+        told: &mpsc::Sender<(C, News<C::Object>)>,
         failures: &mut u32,
     ) -> Result<(), Error> {
         let asked = self.collection.watching();
@@ -167,7 +195,7 @@ impl Watching {
         let params = WatchParams::default().fields(&self.collection.selector(&self.node));
         let request = Request::new(self.collection.path()).watch(&params.timeout(WATCH_SECONDS), &version);
         let request = request.map_err(|error| failed(kube::Error::BuildRequest(error)))?;
-        let events = timeout(DEADLINE, self.client.request_events::<Object>(request)).await;
+        let events = timeout(DEADLINE, self.client.request_events::<C::Object>(request)).await;
         let events = events.map_err(|_| Error::Deadline { asked, deadline: DEADLINE })?.map_err(failed)?;
         let mut events = Box::pin(events);
         self.tell(told, News::Stands).await;
@@ -182,12 +210,13 @@ impl Watching {
     }
 
     /// Reads an event and remembers how far it brings us.
-    fn read(&mut self, event: WatchEvent<Object>) -> Result<News, Error> {
+    fn read(&mut self, event: WatchEvent<C::Object>) -> Result<News<C::Object>, Error> {
+        let version = |object| C::metadata(object).resource_version.clone();
         let (version, news) = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                (object.metadata.resource_version.clone(), News::Changed(object))
+                (version(&object), News::Changed(object))
             }
-            WatchEvent::Deleted(object) => (object.metadata.resource_version.clone(), News::Gone(object)),
+            WatchEvent::Deleted(object) => (version(&object), News::Gone(object)),
             WatchEvent::Bookmark(bookmark) => (bookmark.metadata.resource_version, News::Stands),
             WatchEvent::Error(status) => {
                 return Err(Error::of_call(self.collection.watching(), kube::Error::Api(status)));
@@ -199,7 +228,7 @@ impl Watching {
         Ok(news)
     }
 
-    async fn tell(&self, told: &mpsc::Sender<(Collection, News)>, news: News) {
+    async fn tell(&self, told: &mpsc::Sender<(C, News<C::Object>)>, news: News<C::Object>) {
         // When nobody listens any more the loop ends by itself.
         let _ = told.send((self.collection, news)).await;
     }
@@ -207,12 +236,15 @@ impl Watching {
 
 // === impl Collection ===
 
-impl Collection {
-    const fn path(self) -> &'static str {
-        match self {
-            Self::Pods => "/api/v1/pods",
-            Self::Nodes => "/api/v1/nodes",
-        }
+impl Watched for Collection {
+    type Object = Object;
+
+    fn path(self) -> String {
+        let kind = match self {
+            Self::Pods => "pods",
+            Self::Nodes => "nodes",
+        };
+        format!("/api/v1/{kind}")
     }
 
     fn selector(self, node: &str) -> String {
@@ -222,18 +254,26 @@ impl Collection {
         }
     }
 
-    const fn listing(self) -> &'static str {
+    fn listing(self) -> &'static str {
         match self {
             Self::Pods => "list the pods of this node",
             Self::Nodes => "read this node",
         }
     }
 
-    const fn watching(self) -> &'static str {
+    fn watching(self) -> &'static str {
         match self {
             Self::Pods => "watch the pods of this node",
             Self::Nodes => "watch this node",
         }
+    }
+
+    fn missing(self, node: &str) -> Option<Error> {
+        (self == Self::Nodes).then(|| Error::UnknownNode { node: node.to_owned() })
+    }
+
+    fn metadata(object: &Object) -> &Metadata {
+        &object.metadata
     }
 }
 

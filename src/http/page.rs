@@ -103,6 +103,7 @@ fn banners(published: &Published) -> Markup {
         @if published.is_simulated() { (simulated_banner()) }
         @if status.mode == Mode::Replay { (replay_banner()) }
         @for source in status.sources.iter().filter(|source| !source.up) { (source_banner(source)) }
+        @for source in &status.sources { (silence_banner(source)) }
         (pricing_banner(&status.pricing))
         @if let Some(report) = &published.report {
             (unpriced_banner(report))
@@ -147,6 +148,17 @@ fn source_banner(source: &SourceStatus) -> Markup {
         &format!("{name} does not answer."),
         &html! { (message) " " span.meanwhile { (meanwhile) } },
     )
+}
+
+/// What a source that answers does not tell. The driver's silence about a GPU is told with the GPU.
+fn silence_banner(source: &SourceStatus) -> Markup {
+    match &source.message {
+        Some(message) if source.up && source.source == Source::ApiServer => {
+            let rest = html! { (message) " " span.meanwhile { "Pods and the node are known." } };
+            banner("down", "The API server does not tell which devices claims have.", &rest)
+        }
+        _ => html! {},
+    }
 }
 
 fn pricing_banner(pricing: &PricingStatus) -> Markup {

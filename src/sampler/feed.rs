@@ -145,9 +145,9 @@ impl NodeFeed {
         if described.as_ref().is_some_and(|latest| latest.up) {
             self.pods_told_at = Some(at);
         }
-        let (pods, node) = described.as_ref().map_or_else(
-            || (Arc::default(), Arc::clone(&self.node)),
-            |latest| (Arc::clone(&latest.pods), Arc::clone(&latest.node)),
+        let (pods, dynamic, node) = described.as_ref().map_or_else(
+            || (Arc::default(), Arc::default(), Arc::clone(&self.node)),
+            |latest| (Arc::clone(&latest.pods), Arc::clone(&latest.dynamic), Arc::clone(&latest.node)),
         );
         if let Some(workers) = &mut self.workers {
             workers.name(&mut reading, &pods, at, wall).await;
@@ -163,7 +163,7 @@ impl NodeFeed {
             allocations,
             pods,
             pods_told_at: self.pods_told_at,
-            dynamic: Arc::default(),
+            dynamic,
             node,
         };
         (seen, sources)
@@ -209,7 +209,8 @@ fn kubelet_status(latest: kubelet::Latest) -> SourceStatus {
 }
 
 fn apiserver_status(latest: apiserver::Latest) -> SourceStatus {
-    let apiserver::Latest { pods: _, node: _, up, last_success, errors, duration, message } = latest;
+    let apiserver::Latest { pods: _, node: _, dynamic: _, up, last_success, errors, duration, message } =
+        latest;
     SourceStatus { source: Source::ApiServer, up, last_success, errors, duration, message }
 }
 

@@ -1,5 +1,7 @@
 //! The API server's edge against an API server that misbehaves on demand.
 
+mod dynamic;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,9 @@ use crate::support::fake_apiserver::{FakeApiServer, NODE, pod};
 
 /// How long a test waits for what must come. Only a test that fails takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at of which nobody tells.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// The program's side: it follows whenever the test waits for something.
 struct Follower {
@@ -48,6 +53,18 @@ impl Follower {
         };
         let found = self.runtime.block_on(waiting);
         found.unwrap_or_else(|| panic!("it never came; at last {:?}", self.latest.borrow()))
+    }
+
+    /// Waits for what must come at the far side, of which nothing is published.
+    #[track_caller]
+    fn until_asked(&self, what: impl Fn() -> bool) {
+        let waiting = async {
+            while !what() {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        let waiting = async { tokio::time::timeout(PATIENCE, waiting).await };
+        self.runtime.block_on(waiting).expect("it is asked");
     }
 
     /// Waits until these are the pods, each with its UID and its team.

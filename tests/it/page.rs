@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use gpu_cost_exporter::cost::money::{Cost, Rate};
 use gpu_cost_exporter::cost::report::{Report, State};
 use gpu_cost_exporter::http::Limits;
-use gpu_cost_exporter::status::{Mode, Published, Source, Status};
+use gpu_cost_exporter::status::{Mode, Published, Source, SourceStatus, Status};
 
 use crate::support::rich_report::{self, published};
 use crate::support::server::Server;
@@ -201,6 +201,15 @@ fn what_is_wrong_is_said_first_with_what_to_do() {
     );
     let (text, _) = browse(&Server::start(nothing_yet(), Limits::USUAL));
     check_shows(&text, &[NVML_DOWN, "Nothing is counted yet"]);
+    let half =
+        SourceStatus { up: true, ..rich_report::down(Source::ApiServer, "Grant get on resourceclaims.") };
+    let half = Status { sources: vec![half], ..rich_report::status(Mode::Node) };
+    let (text, _) =
+        browse(&Server::start(Published { status: Arc::new(half), ..published() }, Limits::USUAL));
+    let says = "The API server does not tell which devices claims have. Grant get on resourceclaims. \
+                Pods and the node are known.";
+    check_shows(&text, &[says]);
+    assert!(!text.contains("does not answer"), "{text}");
     let replay = Status { mode: Mode::Replay, ..rich_report::status(Mode::Node) };
     let (text, _) =
         browse(&Server::start(Published { status: Arc::new(replay), ..published() }, Limits::USUAL));

@@ -3,6 +3,9 @@
 use std::fs;
 
 use fake_nvml::{Board, Node};
+use gpu_cost_exporter::kubelet::messages::{ClaimResource, DynamicResource};
+use gpu_cost_exporter::observation::{DeviceTarget, Observation};
+use gpu_cost_exporter::trace::Replay;
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, eventually};
@@ -189,4 +192,64 @@ fn a_change_makes_it_ask_the_kubelet_at_once() {
     }
     // By itself it asks once in five seconds, which would take it 200 ticks.
     assert!(ticks() - before < 150.0, "{} ticks for five questions", ticks() - before);
+}
+
+#[test]
+fn what_a_claim_has_reaches_the_observation() {
+    let (node, server) = (node(), FakeApiServer::start());
+    let device = json!({ "name": "gpu-0", "attributes": { "uuid": { "string": uuid(0) } } });
+    server.serve_claims(&["v1beta1", "v1"]);
+    server.apply_slice(&json!({
+        "metadata": { "name": "slice" },
+        "spec": {
+            "driver": "gpu.nvidia.com", "nodeName": fake_apiserver::NODE, "devices": [device],
+            "pool": { "name": fake_apiserver::NODE, "generation": 1 },
+        },
+    }));
+    server.apply_claim(&json!({
+        "metadata": { "namespace": "ml", "name": "chat-gpu" },
+        "status": { "allocation": { "devices": { "results": [{
+            "driver": "gpu.nvidia.com", "pool": fake_apiserver::NODE, "device": "gpu-0", "adminAccess": true,
+        }] } } },
+    }));
+    let mut claiming = chat("uid-1", &[]);
+    claiming["status"]["resourceClaimStatuses"] = json!([{ "name": "gpu", "resourceClaimName": "chat-gpu" }]);
+    server.apply(&claiming);
+    let mut held = pod("ml", "chat", "", &[]);
+    held.containers[0].dynamic_resources = vec![DynamicResource {
+        claim_name: "chat-gpu".to_owned(),
+        claim_namespace: "ml".to_owned(),
+        claim_resources: vec![ClaimResource {
+            driver_name: "gpu.nvidia.com".to_owned(),
+            pool_name: fake_apiserver::NODE.to_owned(),
+            device_name: "gpu-0".to_owned(),
+            ..ClaimResource::default()
+        }],
+        ..DynamicResource::default()
+    }];
+    node.kubelet.list(vec![held]);
+
+    let trace = node.path("trace.ndjson");
+    let daemon = start(&node, &server, &[&flag("--record", &trace)]);
+    let seen = eventually(&format!("all of it is seen; log so far:\n{}", daemon.log()), || {
+        // The last line may be half written.
+        let copy = node.path("copy.ndjson");
+        fs::copy(&trace, &copy).ok()?;
+        let seen = Replay::open(&copy).ok()?.map_while(Result::ok).last()?;
+        let is_all = !seen.dynamic.claims.is_empty() && !seen.dynamic.devices.is_empty();
+        (is_all && holds_what_is_published(&seen)).then_some(seen)
+    });
+    assert_eq!(seen.dynamic.devices[0].uuid.as_deref(), Some(uuid(0).as_str()));
+    assert_eq!(seen.dynamic.claims[0].key.to_string(), "ml/chat-gpu");
+    assert!(seen.dynamic.claims[0].devices[0].admin);
+}
+
+/// Whether the kubelet's holder has a device under the name under which one is published and claimed.
+fn holds_what_is_published(seen: &Observation) -> bool {
+    let (published, claim) = (&seen.dynamic.devices[0], &seen.dynamic.claims[0]);
+    let held = seen.allocations.iter().flat_map(|allocations| &allocations.containers);
+    held.flat_map(|allocation| &allocation.devices).any(|id| {
+        matches!(&id.target, DeviceTarget::Claimed { claim: key, device, .. }
+            if *key == claim.key && *device == published.name && *device == claim.devices[0].name)
+    })
 }

@@ -1,4 +1,5 @@
-//! The far side of the API server: it lists and watches pods and a node, and misbehaves on demand.
+//! The far side of the API server: it lists and watches pods, a node and resource slices, shows claims one by one, and
+//! misbehaves on demand.
 //!
 //! Only the API server itself is replaced. TCP, HTTP and the kubeconfig that leads to it are real; each answer is
 //! written by hand, so that a watch can end, break or be refused wherever a test wants it to.
@@ -14,6 +15,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// The group of claims and slices.
+const GROUP: &str = "/apis/resource.k8s.io";
 
 /// The name of the only node.
 pub(crate) const NODE: &str = "test-node";
@@ -35,7 +39,7 @@ struct Cluster {
 /// What there is, what has happened, and what was asked.
 #[derive(Default)]
 struct State {
-    /// Pods by path, and the node.
+    /// Pods, slices and claims by path, and the node.
     objects: BTreeMap<String, Value>,
     version: u64,
     /// Events of versions up to this one are forgotten.
@@ -46,13 +50,17 @@ struct State {
     /// Watches of an earlier time are closed as they should be.
     round: u64,
     refusal: Option<(u16, &'static str)>,
+    /// What is in the paths that are refused.
+    refused: &'static str,
+    /// The versions of dynamic resource allocation that there are, each with its kinds.
+    versions: Vec<(&'static str, &'static [&'static str])>,
     asked: Vec<String>,
 }
 
 #[derive(Clone)]
 struct Event {
     version: u64,
-    /// `pods`, `nodes`, or nothing for both.
+    /// `pods`, `nodes`, `resourceslices`, or nothing for all.
     collection: &'static str,
     line: String,
 }
@@ -110,6 +118,43 @@ impl FakeApiServer {
         });
     }
 
+    /// Has dynamic resource allocation in these versions; those who watch it are cut off.
+    pub(crate) fn serve_claims(&self, versions: &[&'static str]) {
+        self.serve(versions, &["resourceclaims", "resourceslices", "resourceclaims/status"]);
+    }
+
+    /// Has the API group in these versions, with these kinds.
+    pub(crate) fn serve(&self, versions: &[&'static str], kinds: &'static [&'static str]) {
+        self.change(|state| {
+            state.versions = versions.iter().map(|version| (*version, kinds)).collect();
+            state.round += 1;
+        });
+    }
+
+    /// Makes or changes a slice.
+    pub(crate) fn apply_slice(&self, slice: &Value) {
+        self.change(|state| state.put("resourceslices", slice.clone()));
+    }
+
+    /// Deletes a slice.
+    pub(crate) fn delete_slice(&self, name: &str) {
+        self.change(|state| {
+            let slice =
+                state.objects.remove(&path("resourceslices", "", name)).expect("there is such a slice");
+            state.happen("resourceslices", "DELETED", slice);
+        });
+    }
+
+    /// Makes or changes a claim.
+    pub(crate) fn apply_claim(&self, claim: &Value) {
+        self.change(|state| state.put("resourceclaims", claim.clone()));
+    }
+
+    /// Deletes a claim.
+    pub(crate) fn delete_claim(&self, namespace: &str, name: &str) {
+        self.change(|state| drop(state.objects.remove(&path("resourceclaims", namespace, name))));
+    }
+
     /// Gives the node these labels.
     pub(crate) fn label_node(&self, labels: &[(&str, &str)]) {
         let labels: BTreeMap<_, _> = labels.iter().copied().collect();
@@ -151,8 +196,14 @@ impl FakeApiServer {
 
     /// Refuses everything from now on, and cuts every watch.
     pub(crate) fn refuse(&self, code: u16, text: &'static str) {
+        self.refuse_only("", code, text);
+    }
+
+    /// Refuses from now on what is asked of paths that contain this, and cuts every watch.
+    pub(crate) fn refuse_only(&self, paths: &'static str, code: u16, text: &'static str) {
         self.change(|state| {
             state.refusal = Some((code, text));
+            state.refused = paths;
             state.round += 1;
         });
     }
@@ -184,6 +235,13 @@ impl FakeApiServer {
         let path = format!("/api/v1/{collection}?");
         let state = self.cluster.state();
         state.asked.iter().filter_map(|target| target.strip_prefix(&path)).map(str::to_owned).collect()
+    }
+
+    /// What was asked so far of dynamic resource allocation: the paths without queries, in order.
+    pub(crate) fn asked_of_claims(&self) -> Vec<String> {
+        let state = self.cluster.state();
+        let paths = state.asked.iter().filter_map(|target| target.split('?').next()?.strip_prefix(GROUP));
+        paths.map(str::to_owned).collect()
     }
 
     fn listen(&mut self, listener: TcpListener) {
@@ -234,22 +292,21 @@ impl Cluster {
             return Ok(());
         }
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let collection = if path == "/api/v1/pods" { "pods" } else { "nodes" };
         let parameter = |name: &str| {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
         };
-        let (refused, round) = {
+        let (answer, round) = {
             let mut state = self.state();
             state.asked.push(target.clone());
-            let refused = state.refusal.map(|(code, text)| status(code, text));
-            let selector = parameter("fieldSelector").unwrap_or_default();
-            assert!(selector.ends_with(&format!("%3D{NODE}")), "{selector} is not about this node");
-            (refused, state.round)
+            (state.answer(path), state.round)
         };
-        if let Some((code, body)) = refused {
-            return respond(&mut stream, code, &body);
-        }
+        let collection = match answer {
+            Ok(collection) => collection,
+            Err((code, body)) => return respond(&mut stream, code, &body),
+        };
+        let selector = parameter("fieldSelector").unwrap_or_default();
+        assert!(selector.ends_with(&format!("%3D{NODE}")), "{selector} is not about this node");
         if parameter("watch").is_none() {
             let body = self.state().list(collection);
             return respond(&mut stream, 200, &body);
@@ -300,6 +357,45 @@ impl Cluster {
 // === impl State ===
 
 impl State {
+    /// The collection that is asked for, or the whole answer to what is asked.
+    fn answer(&self, path: &str) -> Result<&'static str, (u16, String)> {
+        if let Some((code, text)) = self.refusal.filter(|_| path.contains(self.refused)) {
+            return Err(status(code, text));
+        }
+        match path {
+            "/api/v1/pods" => Ok("pods"),
+            "/api/v1/nodes" => Ok("nodes"),
+            _ => match path.strip_prefix(GROUP).and_then(|rest| self.claims_answer(rest)) {
+                Some(answer) => answer,
+                None => Err((404, "404 page not found".to_owned())),
+            },
+        }
+    }
+
+    /// What the group of claims says; `None` where there is no such path.
+    fn claims_answer(&self, rest: &str) -> Option<Result<&'static str, (u16, String)>> {
+        let mut words = rest.split('/').skip(1);
+        let Some(version) = words.next() else {
+            let versions = self.versions.iter().map(|(version, _)| json!({ "version": version }));
+            let group = json!({ "kind": "APIGroup", "versions": versions.collect::<Vec<_>>() }).to_string();
+            return (!self.versions.is_empty()).then_some(Err((200, group)));
+        };
+        let (_, kinds) = self.versions.iter().find(|(served, _)| *served == version)?;
+        let is_served = |kind| kinds.contains(&kind).then_some(());
+        match words.collect::<Vec<_>>()[..] {
+            [] => {
+                let kinds = kinds.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>();
+                Some(Err((200, json!({ "kind": "APIResourceList", "resources": kinds }).to_string())))
+            }
+            ["resourceslices"] => is_served("resourceslices").map(|()| Ok("resourceslices")),
+            ["namespaces", namespace, "resourceclaims", name] => is_served("resourceclaims").map(|()| {
+                let claim = self.objects.get(&self::path("resourceclaims", namespace, name));
+                Err(claim.map_or_else(|| status(404, "no such claim"), |claim| (200, claim.to_string())))
+            }),
+            _ => panic!("{rest} is no question of ours"),
+        }
+    }
+
     fn put(&mut self, collection: &'static str, mut object: Value) {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
