@@ -101,8 +101,12 @@ impl<'a> Divider<'a> {
         Division::new(claims, Claim::Nobody(rest))
     }
 
-    /// The slices in no GPU instance that could still become one: as many as are left of the scarcer kind.
+    /// The slices in no GPU instance that could still become one: as many as are left of the scarcer kind. What is not
+    /// cut at all can become anything.
     fn free_slices(&self, partition: &Partition) -> Share {
+        if partition.devices.is_empty() {
+            return Share::WHOLE;
+        }
         let instances: BTreeMap<u32, &MigDevice> =
             partition.devices.iter().map(|device| (device.gpu_instance, device)).collect();
         // What a driver says in a bad moment may be any number.

@@ -100,12 +100,12 @@ impl<'a> Claims<'a> {
             let target = if uuid.starts_with("MIG-") { DeviceTarget::MigDevice } else { DeviceTarget::Gpu };
             return find(&target(Arc::clone(uuid)), self.gpus);
         }
-        let parts = name.device.strip_prefix("gpu-")?;
-        let Some((minor, mig)) = parts.split_once("-mig-") else {
-            return find(&DeviceTarget::Minor(parts.parse().ok()?), self.gpus);
-        };
-        let gpu = self.parent(minor.parse().ok()?, published)?;
-        mig_device(gpu, published.and_then(|published| published.profile.as_deref()), mig)
+        let read = name.read_name()?;
+        let published_profile = published.and_then(|published| published.profile.clone());
+        match published_profile.or(read.profile) {
+            None => find(&DeviceTarget::Minor(read.minor), self.gpus),
+            Some(profile) => mig_device(self.parent(read.minor, published)?, &profile),
+        }
     }
 
     fn parent(self, minor: u32, published: Option<&PublishedDevice>) -> Option<&'a Arc<Gpu>> {
@@ -119,12 +119,9 @@ impl<'a> Claims<'a> {
 
 /// The one MIG device of a GPU that has a profile. A MIG device that is made on demand has no UUID in the slice, and of
 /// several with one profile nothing tells which it is.
-fn mig_device(gpu: &Gpu, profile: Option<&str>, name: &str) -> Option<DeviceKey> {
+fn mig_device(gpu: &Gpu, profile: &str) -> Option<DeviceKey> {
     let Mig::Enabled(partition) = &gpu.mig else { return None };
-    // `<profile>-<profile id>-<start>` since 25.12, `<profile id>-<start>-<size>` before, which names no profile.
-    let spelled = || name.rsplitn(3, '-').nth(2).filter(|text| text.contains('g'));
-    let wanted = letters(profile.or_else(spelled)?);
-    let mut same = partition.devices.iter().filter(|device| letters(&device.profile) == wanted);
+    let mut same = partition.devices.iter().filter(|device| letters(&device.profile) == letters(profile));
     match (same.next(), same.next()) {
         (Some(MigDevice { uuid, .. }), None) => Some((Arc::clone(&gpu.uuid), Some(Arc::clone(uuid)))),
         _ => None,

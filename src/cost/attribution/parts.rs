@@ -126,22 +126,27 @@ impl<'p> Holders<'p> {
         }
     }
 
+    /// Claims on parts of a device: each has what it consumes of the memory, or where nobody says how much that is, as
+    /// much as each other such claim. Pods that use one claim have equal parts of that.
     fn consumed(pods: &'p BTreeMap<PodKey, Parts>) -> Self {
         let mut users: BTreeMap<&Terms, u64> = BTreeMap::new();
         for terms in pods.values().flat_map(claims) {
             *users.entry(terms).or_insert(0) += 1;
         }
+        let all = u64::try_from(users.len()).unwrap_or(u64::MAX);
+        let share = |terms: &Terms| {
+            let (part, of) = terms.consumed.unwrap_or((1, all));
+            Share::new(1, users[terms]).of(Share::new(part, of))
+        };
         let part = |(pod, parts): (&'p PodKey, &Parts)| {
-            let mut share = Share::NONE;
-            let (mut bytes, mut of) = (0u64, 0);
-            for terms in claims(parts) {
-                let (consumed, all) = terms.consumed.unwrap_or_default();
-                let own = Share::new(1, users[terms]);
-                share = share.plus(own.of(Share::new(consumed, all)));
-                bytes = bytes.saturating_add(consumed / users[terms]);
-                of = all;
-            }
-            (pod, share, Basis::Memory { bytes, of })
+            let whole = claims(parts).fold(Share::NONE, |sum, terms| sum.plus(share(terms)));
+            let bytes = claims(parts).try_fold((0u64, 0), |(sum, _), terms| {
+                let (bytes, of) = terms.consumed?;
+                Some((sum.saturating_add(bytes / users[terms]), of))
+            });
+            let basis = bytes
+                .map_or(Basis::Claim { pods: count(pods.len()) }, |(bytes, of)| Basis::Memory { bytes, of });
+            (pod, whole, basis)
         };
         let parts: Vec<_> =
             pods.iter().filter(|(_, parts)| claims(parts).next().is_some()).map(part).collect();
@@ -150,7 +155,7 @@ impl<'p> Holders<'p> {
     }
 
     fn users(users: &[&'p PodKey], contested: bool) -> Self {
-        let pods = u32::try_from(users.len()).unwrap_or(u32::MAX);
+        let pods = count(users.len());
         let part = |pod: &&'p PodKey| (*pod, Share::new(1, pods.into()), Basis::Claim { pods });
         Self { parts: users.iter().map(part).collect(), sharing: Sharing::Fractional, contested }
     }
@@ -185,5 +190,9 @@ fn claims(parts: &Parts) -> impl Iterator<Item = &Terms> {
 
 /// The terms of a claim that has the device as a whole.
 fn whole_claim(parts: &Parts) -> Option<&Terms> {
-    claims(parts).find(|terms| terms.consumed.is_none())
+    claims(parts).find(|terms| terms.consumed.is_none() && terms.share_id.is_none())
+}
+
+fn count(pods: usize) -> u32 {
+    u32::try_from(pods).unwrap_or(u32::MAX)
 }

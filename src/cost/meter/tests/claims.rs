@@ -154,6 +154,19 @@ fn consumed_capacity_is_a_part_of_the_whole() {
 }
 
 #[test]
+fn claims_on_parts_of_which_nobody_says_how_large_they_are_have_equal_ones() {
+    let mut rig = node(1);
+    let part = |id: &str| ClaimedDevice { share_id: Some(id.into()), ..has("gpu-0") };
+    let claims = vec![claim("one", vec![part("s-1")]), claim("other", vec![part("s-2")])];
+    rig.publish(vec![published("gpu-0", Some("GPU-0"))], claims);
+    rig.hold("a", &[claimed("one", "gpu-0", Some("s-1"))]);
+    rig.hold("b", &[claimed("other", "gpu-0", Some("s-2"))]).observe().run(20, 10);
+    assert_eq!(cents(&rig.pod("a").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("b").totals), [("idle", 1)]);
+    assert_eq!(rig.report().allocation_conflicts, 0);
+}
+
+#[test]
 fn a_claim_that_is_not_prepared_holds_what_was_allocated_to_it() {
     let unprepared = |name: &str| DeviceId { target: DeviceTarget::Claim(claim_key(name)), replica: None };
     let mut rig = node(2);
