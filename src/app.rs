@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::apiserver::{self, Access, LabelSources};
-use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES};
+use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES, Switch};
 use crate::clock;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::{Meter, Policy};
@@ -59,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         telemetry_path,
         pricing_file,
         pricing_model,
+        pricing_catalogue,
         node_name,
         holders,
         kubelet_socket,
@@ -82,9 +83,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = bind(listen_address).await.with_context(|| format!("listen on {listen_address}"))?;
     let node: Arc<str> = node_name.map_or_else(host_name, Arc::from);
     let mode = mode(demo, replay.is_some(), nvml_library.as_deref());
-    let (prices, pricing) = prices(pricing_file);
+    let (prices, pricing) = prices(pricing_file, pricing_catalogue);
     let policy = Policy {
-        price_model: pricing_model.into(),
+        price_model: pricing_model,
         idle_threshold,
         idle_window: span(idle_window),
         longest_interval: LONGEST_INTERVAL,
@@ -259,11 +260,12 @@ fn kubelet_settings(socket: PathBuf, more: Vec<ResourceName>) -> kubelet::Settin
 }
 
 /// The prices in force: the operator's over the built-in ones, or those alone if the operator's cannot be read.
-fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
+fn prices(file: Option<PathBuf>, catalogue: Switch) -> (Arc<PriceSheet>, PricingStatus) {
+    let catalogue = (catalogue == Switch::On).then(pricing_file::catalogue);
     let mounted = || Some(PathBuf::from(MOUNTED_PRICES)).filter(|path| path.exists());
     let Some(path) = file.or_else(mounted) else {
         let status = PricingStatus { file: None, last_reload_successful: true, problems: Vec::new() };
-        return (Arc::new(pricing_file::sheet(None)), status);
+        return (Arc::new(pricing_file::sheet(None, catalogue)), status);
     };
     let name: Arc<str> = path.display().to_string().into();
     let (read, problems) = match pricing_file::read(&path) {
@@ -285,7 +287,7 @@ fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
         }
     };
     let status = PricingStatus { file: Some(name), last_reload_successful: read.is_some(), problems };
-    (Arc::new(pricing_file::sheet(read)), status)
+    (Arc::new(pricing_file::sheet(read, catalogue)), status)
 }
 
 /// The price file as a source, just read. What is wrong with it is told in the price sheet's own status.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{NonEmptyStringValueParser, Resettable};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -56,10 +56,16 @@ pub struct Args {
     #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", help_heading = "Prices")]
     pub pricing_file: Option<PathBuf>,
 
-    /// How the capacity was bought.
+    /// How the capacity was bought. [default: as the price file and the node's labels say, else `on_demand`]
     #[arg(long = "pricing.model", env = "GPU_COST_PRICING_MODEL", value_name = "MODEL")]
-    #[arg(default_value = "on_demand", help_heading = "Prices")]
-    pub pricing_model: PriceModelArg,
+    #[arg(value_parser = price_model(), help_heading = "Prices")]
+    pub pricing_model: Option<PriceModel>,
+
+    /// Whether to know the list prices of instances: what your file does not price has the dated on-demand or spot price
+    /// of its provider, region and instance type.
+    #[arg(long = "pricing.catalogue", env = "GPU_COST_PRICING_CATALOGUE", value_name = "WHETHER")]
+    #[arg(default_value = "on", help_heading = "Prices")]
+    pub pricing_catalogue: Switch,
 
     /// Name of this node, the `node` label of every series. [default: the host's name]
     #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME", help_heading = "Node")]
@@ -220,17 +226,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// A price model as it is typed.
+/// Whether something is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum PriceModelArg {
-    /// Pay as you go.
-    OnDemand,
-    /// Interruptible capacity.
-    Spot,
-    /// Committed for one year, nothing paid up front.
-    #[value(name = "reserved_1y")]
-    Reserved1y,
+pub enum Switch {
+    /// With it.
+    On,
+    /// Without it.
+    Off,
+}
+
+/// Reads a price model as it is written in a price file, too.
+fn price_model() -> impl TypedValueParser<Value = PriceModel> {
+    let names = PriceModel::ALL.map(PriceModel::as_str);
+    PossibleValuesParser::new(names).map(|name| PriceModel::from_name(&name).unwrap_or_default())
 }
 
 fn telemetry_path(text: &str) -> Result<String, String> {
@@ -326,18 +334,6 @@ impl FromStr for ListenAddress {
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.any { write!(f, ":{}", self.socket.port()) } else { self.socket.fmt(f) }
-    }
-}
-
-// === impl PriceModelArg ===
-
-impl From<PriceModelArg> for PriceModel {
-    fn from(arg: PriceModelArg) -> Self {
-        match arg {
-            PriceModelArg::OnDemand => Self::OnDemand,
-            PriceModelArg::Spot => Self::Spot,
-            PriceModelArg::Reserved1y => Self::Reserved1y,
-        }
     }
 }
 

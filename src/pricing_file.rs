@@ -23,6 +23,7 @@
 //! Prices are counted in billionths of a dollar, from the digits as they were written. Anything that two YAML readers
 //! might read differently is refused: anchors, merge keys, tags, keys that occur twice, invisible characters.
 
+mod catalogue;
 mod date;
 mod decimal;
 mod describe;
@@ -39,7 +40,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use crate::cost::pricing::{PriceSheet, PriceTable, TokenPrices};
+use crate::cost::pricing::{Catalogue, PriceSheet, PriceTable, TokenPrices};
 
 pub use problem::Problem;
 
@@ -78,14 +79,26 @@ pub fn built_in() -> PricingFile {
     BUILT_IN_FILE.clone()
 }
 
-/// All prices that are known when the operator wrote `file`.
+/// The list prices of instances that are compiled in.
 #[must_use]
-pub fn sheet(file: Option<PricingFile>) -> PriceSheet {
+pub fn catalogue() -> Arc<Catalogue> {
+    catalogue::built_in()
+}
+
+/// All prices that are known when the operator wrote `file`. Without a catalogue, instances have no list prices.
+#[must_use]
+pub fn sheet(file: Option<PricingFile>, catalogue: Option<Arc<Catalogue>>) -> PriceSheet {
     let file = file.unwrap_or_default();
     let built_in = built_in();
     let mut model_costs = built_in.model_costs;
     model_costs.extend(file.model_costs);
-    PriceSheet { file: file.prices, built_in: built_in.prices, model_costs }
+    PriceSheet {
+        file: file.prices,
+        built_in: built_in.prices,
+        catalogue,
+        model_costs,
+        ..PriceSheet::default()
+    }
 }
 
 /// Writes what is wrong with the price file at `path`, one mistake per line, or that nothing is; says whether it is

@@ -80,13 +80,14 @@ impl From<GpuRow> for Prices {
             reserved_1y: row.reserved_1y.map(rate),
             source: row.source.map(Arc::from),
             as_of: row.as_of.map(|day| day.0),
+            ..Self::default()
         }
     }
 }
 
 impl From<TokenRow> for TokenPrices {
     fn from(row: TokenRow) -> Self {
-        Self { input_nanos: row.input_tokens.0, output_nanos: row.output_tokens.0 }
+        Self { input_nanos: row.input_tokens.0, output_nanos: row.output_tokens.0, ..Self::default() }
     }
 }
 

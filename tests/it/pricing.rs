@@ -3,6 +3,7 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "snapshots are written by expect-test")]
 
 mod any_text;
+mod catalogue;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 use gpu_cost_exporter::cost::gpu_model;
 use gpu_cost_exporter::cost::money::Rate;
-use gpu_cost_exporter::cost::pricing::{Date, PriceModel, PriceRule, PriceTable, Prices};
+use gpu_cost_exporter::cost::pricing::{Date, NodeFacts, PriceModel, PriceRule, PriceTable, Prices};
 use gpu_cost_exporter::pricing_file::{self, Problem};
 
 const VERSION_1: &str = include_str!("../pricing/version-1.yaml");
@@ -79,7 +80,7 @@ fn version_1_loads_as_it_stands() {
         ("nvidia-t4", row(500_000_000, 150_000_000, 300_000_000)),
     ];
     let models = rows.into_iter().map(|(model, prices)| (Arc::from(model), prices)).collect();
-    assert_eq!(file.prices, PriceTable { models, default: None });
+    assert_eq!(file.prices, PriceTable { models, ..PriceTable::default() });
     let costs: Vec<_> = file
         .model_costs
         .iter()
@@ -193,10 +194,10 @@ const BOARDS: &[(&str, &str, bool)] = &[
 
 #[test]
 fn every_board_has_its_model_and_the_price_of_no_other() {
-    let sheet = pricing_file::sheet(None);
+    let sheet = pricing_file::sheet(None, None);
     for (product, model, has_price) in BOARDS {
         assert_eq!(&*gpu_model::of_product(product), *model, "{product}");
-        let quote = sheet.quote(model, PriceModel::OnDemand);
+        let quote = sheet.on(&NodeFacts::default(), None).quote(model, 0);
         assert_eq!(quote.map(|quote| quote.rule), has_price.then_some(PriceRule::BuiltIn), "{product}");
     }
     for model in sheet.built_in.models.keys() {
@@ -210,15 +211,16 @@ fn a_sheet_is_the_operators_file_over_the_built_in_list() {
         "gpu_pricing: { nvidia-t4: { on_demand: 0.5 }, default: { on_demand: 1 } }\n\
          model_costs: { gpt-4: { input_tokens: 1, output_tokens: 2 }, mine: { input_tokens: 0, output_tokens: 0 } }",
     );
-    let sheet = pricing_file::sheet(Some(file.unwrap()));
-    let quote =
-        |model| sheet.quote(model, PriceModel::OnDemand).map(|quote| (Some(quote.effective), quote.rule));
+    let sheet = pricing_file::sheet(Some(file.unwrap()), None);
+    let quote = |model| {
+        sheet.on(&NodeFacts::default(), None).quote(model, 0).map(|quote| (Some(quote.effective), quote.rule))
+    };
     assert_eq!(quote("nvidia-t4"), Some((rate(500_000_000), PriceRule::File)));
     assert_eq!(quote("nvidia-a10g"), Some((rate(1_006_000_000), PriceRule::BuiltIn)));
     assert_eq!(quote("nvidia-p40"), Some((rate(1_000_000_000), PriceRule::FileDefault)));
     assert_eq!(sheet.model_costs["gpt-4"].input_nanos, 1_000_000_000);
     assert_eq!(sheet.model_costs.len(), 4);
-    assert_eq!(pricing_file::sheet(None).quote("nvidia-p40", PriceModel::OnDemand), None);
+    assert_eq!(pricing_file::sheet(None, None).on(&NodeFacts::default(), None).quote("nvidia-p40", 0), None);
 }
 
 #[test]

@@ -75,7 +75,7 @@ const LAYERS: &[Layer] = &[
     // Where reports go. They know the answer and its words, not how it was found.
     Layer {
         module: "metrics",
-        ours: &["observation", "cost::money", "cost::report", "status"],
+        ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status"],
         crates: &["prometheus", "thiserror"],
     },
     Layer {

@@ -57,7 +57,7 @@ impl Meter {
         division: &'d Division<Claim>,
         elapsed: Span,
     ) -> Vec<(&'d Claim, Amount)> {
-        let bill = gpu.quote.map(|quote| quote.effective.over(elapsed));
+        let bill = gpu.quote.as_ref().map(|quote| quote.effective.over(elapsed));
         self.ledger.device(&gpu.gpu.uuid).bill += bill.unwrap_or_default();
         let costs = division.split(bill.unwrap_or_default().units());
         let times = division.split(GpuTime::from(elapsed).nanos());

@@ -31,6 +31,7 @@ fn read_independently(text: &str) -> Option<PricingFile> {
             reserved_1y: rate("reserved_1y"),
             source: text_of("source"),
             as_of,
+            ..Prices::default()
         };
         match model.as_str()? {
             model if model.eq_ignore_ascii_case("default") => file.prices.default = Some(prices),
@@ -39,7 +40,11 @@ fn read_independently(text: &str) -> Option<PricingFile> {
     }
     for (model, row) in value.get("model_costs").and_then(Value::as_mapping).into_iter().flatten() {
         let nanos = |name: &str| nearest_billionths(row.get(name).unwrap());
-        let prices = TokenPrices { input_nanos: nanos("input_tokens"), output_nanos: nanos("output_tokens") };
+        let prices = TokenPrices {
+            input_nanos: nanos("input_tokens"),
+            output_nanos: nanos("output_tokens"),
+            ..TokenPrices::default()
+        };
         file.model_costs.insert(Arc::from(model.as_str()?), prices);
     }
     Some(file)
