@@ -18,7 +18,7 @@ use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED
 use crate::clock;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::{Meter, Policy};
-use crate::cost::pricing::PriceSheet;
+use crate::cost::pricing::{Date, PriceSheet};
 use crate::demo::Demo;
 use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
@@ -83,7 +83,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = bind(listen_address).await.with_context(|| format!("listen on {listen_address}"))?;
     let node: Arc<str> = node_name.map_or_else(host_name, Arc::from);
     let mode = mode(demo, replay.is_some(), nvml_library.as_deref());
-    let (prices, pricing) = prices(pricing_file, pricing_catalogue);
+    let (prices, mig_share, sharing_policy, pricing) = prices(pricing_file, pricing_catalogue);
     let policy = Policy {
         price_model: pricing_model,
         idle_threshold,
@@ -91,11 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         longest_interval: LONGEST_INTERVAL,
         max_gap: span(max_gap),
         retention: RETENTION,
-        rules: Rules {
-            mig_share: MigShare::Compute,
-            sharing_policy: SharingPolicy::Slots,
-            max_age: span(kubelet_max_age),
-        },
+        rules: Rules { mig_share, sharing_policy, max_age: span(kubelet_max_age) },
     };
     let sources = vec![pricing_source(&pricing)];
     let status = Status { mode, node: Arc::clone(&node), sources, pricing, ..Status::default() };
@@ -260,15 +256,19 @@ fn kubelet_settings(socket: PathBuf, more: Vec<ResourceName>) -> kubelet::Settin
 }
 
 /// The prices in force: the operator's over the built-in ones, or those alone if the operator's cannot be read.
-fn prices(file: Option<PathBuf>, catalogue: Switch) -> (Arc<PriceSheet>, PricingStatus) {
+fn prices(
+    file: Option<PathBuf>,
+    catalogue: Switch,
+) -> (Arc<PriceSheet>, MigShare, SharingPolicy, PricingStatus) {
     let catalogue = (catalogue == Switch::On).then(pricing_file::catalogue);
     let mounted = || Some(PathBuf::from(MOUNTED_PRICES)).filter(|path| path.exists());
     let Some(path) = file.or_else(mounted) else {
         let status = PricingStatus { file: None, last_reload_successful: true, problems: Vec::new() };
-        return (Arc::new(pricing_file::sheet(None, catalogue)), status);
+        let sheet = Arc::new(pricing_file::sheet(None, catalogue));
+        return (sheet, MigShare::default(), SharingPolicy::default(), status);
     };
     let name: Arc<str> = path.display().to_string().into();
-    let (read, problems) = match pricing_file::read(&path) {
+    let (read, problems) = match pricing_file::read(&path, Some(Date::of(clock::wall()))) {
         Ok(read) => {
             for warning in &read.warnings {
                 warn!("{}", warning.as_warning_in_file(&name));
@@ -287,7 +287,9 @@ fn prices(file: Option<PathBuf>, catalogue: Switch) -> (Arc<PriceSheet>, Pricing
         }
     };
     let status = PricingStatus { file: Some(name), last_reload_successful: read.is_some(), problems };
-    (Arc::new(pricing_file::sheet(read, catalogue)), status)
+    let mig_share = read.as_ref().and_then(|read| read.mig_share).unwrap_or_default();
+    let sharing_policy = read.as_ref().and_then(|read| read.sharing_policy).unwrap_or_default();
+    (Arc::new(pricing_file::sheet(read, catalogue)), mig_share, sharing_policy, status)
 }
 
 /// The price file as a source, just read. What is wrong with it is told in the price sheet's own status.

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use gpu_cost_exporter::args::{Args, Command, LogFormat};
-use gpu_cost_exporter::{app, pricing_file};
+use gpu_cost_exporter::cost::pricing::Date;
+use gpu_cost_exporter::{app, clock, pricing_file};
 
 /// `EX_USAGE` of sysexits.h: what was typed or written is wrong, and trying again will not help.
 const WRONG_INPUT: u8 = 64;
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) => return explain(&error),
     };
     if let Some(Command::Check { file }) = &args.command {
-        return match pricing_file::check(file, &mut io::stdout()) {
+        return match pricing_file::check(file, Date::of(clock::wall()), &mut io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(WRONG_INPUT),
             Err(_) => ExitCode::FAILURE,

@@ -19,7 +19,7 @@ pub(super) enum Unusable {
     Negative,
     /// It has digits beyond the ninth decimal.
     TooPrecise,
-    /// It is more than [`LARGEST`].
+    /// It is more than is accepted.
     TooLarge,
 }
 
@@ -33,6 +33,11 @@ struct Parts<'a> {
 
 /// The billionths in a decimal number such as `3.5`, `.5` or `1.5e-07`.
 pub(super) fn billionths(text: &str) -> Result<u64, Unusable> {
+    billionths_up_to(text, LARGEST)
+}
+
+/// The billionths in a decimal number of at most `largest`, which is at most 18,000,000,000.
+pub(super) fn billionths_up_to(text: &str, largest: u64) -> Result<u64, Unusable> {
     let parts = parts(text).ok_or(Unusable::NotANumber)?;
     if parts.negative {
         return Err(Unusable::Negative);
@@ -47,7 +52,7 @@ pub(super) fn billionths(text: &str) -> Result<u64, Unusable> {
     let power = u32::try_from(power).map_err(|_| Unusable::TooPrecise)?;
     let digits: u64 = significant.parse().map_err(|_| Unusable::TooLarge)?;
     let billionths = 10u64.checked_pow(power).and_then(|factor| digits.checked_mul(factor));
-    billionths.filter(|value| *value <= LARGEST * 1_000_000_000).ok_or(Unusable::TooLarge)
+    billionths.filter(|value| *value <= largest.saturating_mul(1_000_000_000)).ok_or(Unusable::TooLarge)
 }
 
 /// Whether a plain scalar is a decimal number, of whatever size and sign.

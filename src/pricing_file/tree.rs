@@ -8,7 +8,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 use super::problem::Problem;
 
-/// How deep maps and lists may be nested. A price file needs three levels, and its next version five.
+/// How deep maps and lists may be nested. A price file needs seven levels.
 const MAX_DEPTH: usize = 16;
 
 /// One value and where it begins.
@@ -36,8 +36,8 @@ pub(super) enum Value {
     },
     /// A map, in the order of the file, with keys that may occur twice.
     Map(Vec<(Node, Node)>),
-    /// A list. No version of a price file that we read has one, so its items are not kept.
-    List,
+    /// A list.
+    List(Vec<Node>),
     /// An alias (`*name`).
     Alias,
 }
@@ -72,7 +72,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Problem> {
                 None
             }
             Event::SequenceStart(anchor, tag) => {
-                let node = node(span.start, decoration(anchor, tag.is_some()), Value::List);
+                let node = node(span.start, decoration(anchor, tag.is_some()), Value::List(Vec::new()));
                 open.push(Open { node, key: None });
                 None
             }
@@ -133,10 +133,11 @@ fn too_deep(at: Marker) -> Problem {
 
 impl Open {
     fn take(&mut self, node: Node) {
-        let Value::Map(entries) = &mut self.node.value else { return };
-        match self.key.take() {
-            Some(key) => entries.push((key, node)),
-            None => self.key = Some(node),
+        match (&mut self.node.value, self.key.take()) {
+            (Value::Map(entries), Some(key)) => entries.push((key, node)),
+            (Value::Map(_), None) => self.key = Some(node),
+            (Value::List(items), _) => items.push(node),
+            (Value::Scalar { .. } | Value::Alias, _) => {}
         }
     }
 }

@@ -50,8 +50,8 @@ const LAYERS: &[Layer] = &[
     // The files that people write and keep.
     Layer {
         module: "pricing_file",
-        ours: &["cost::gpu_model", "cost::money", "cost::pricing"],
-        crates: &["saphyr_parser", "serde", "serde_yaml", "strsim"],
+        ours: &["observation", "cost::attribution", "cost::gpu_model", "cost::money", "cost::pricing"],
+        crates: &["saphyr_parser", "serde", "serde_json", "serde_yaml", "strsim"],
     },
     Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
     // The loop between what is seen and what is said. It meters, and knows nothing of how money is counted.
@@ -99,7 +99,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "app", ours: EVERYTHING, crates: &["anyhow", "rustix::system", "tokio", "tracing"] },
     Layer {
         module: "main",
-        ours: &["args", "app", "pricing_file"],
+        ours: &["cost::pricing", "clock", "pricing_file", "args", "app"],
         crates: &["anyhow", "clap", "tokio", "tracing", "tracing_subscriber"],
     },
     Layer { module: "lib", ours: &[], crates: &[] },

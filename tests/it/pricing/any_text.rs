@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gpu_cost_exporter::cost::gpu_model;
 use gpu_cost_exporter::cost::money::Rate;
 use gpu_cost_exporter::cost::pricing::{Date, Prices, TokenPrices};
-use gpu_cost_exporter::pricing_file::{self, PricingFile};
+use gpu_cost_exporter::pricing_file::PricingFile;
 use proptest::prelude::*;
 use saphyr_parser::{Event, Parser};
 use serde_yaml::Value;
@@ -170,7 +170,7 @@ fn scalars(text: &str) -> Option<[Vec<[String; 4]>; 2]> {
 
 /// Checks that a text is read as `serde_yaml` alone reads it, or refused with words.
 fn is_never_misread(text: &str) -> Result<(), TestCaseError> {
-    match pricing_file::parse(text) {
+    match super::parse(text) {
         Ok(file) => {
             let found = PricingFile { warnings: Vec::new(), ..file };
             prop_assert_eq!(Some(found), read_independently(text));

@@ -135,7 +135,9 @@ fn is(
     fell_back: bool,
     model: PriceModel,
 ) {
-    assert_eq!(found, Some((dollars.to_owned(), rule.to_owned(), fell_back, model)));
+    let (found_dollars, found_rule, found_fell_back, found_model) = found.unwrap();
+    assert_eq!((found_dollars.as_str(), found_rule.as_str()), (dollars, rule));
+    assert_eq!((found_fell_back, found_model), (fell_back, model));
 }
 
 /// Defect 1: rows of another kind of contract among the on-demand prices.
