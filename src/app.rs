@@ -1,11 +1,12 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot, watch};
@@ -14,8 +15,11 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::apiserver::{self, Access, LabelSources};
-use crate::args::{Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES, Switch};
+use crate::args::{
+    Args, DemoWhen, Holders, KubernetesApi, ListenAddress, MOUNTED_PRICES, PriceArgs, PriceCommand, Switch,
+};
 use crate::clock;
+use crate::commands;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::pricing::{Date, PriceSheet};
@@ -23,7 +27,7 @@ use crate::demo::Demo;
 use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
 use crate::nvml;
-use crate::observation::Span;
+use crate::observation::{Node, Span};
 use crate::pricing_file;
 use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
 use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
@@ -139,6 +143,48 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     announce(&listener, mode, &telemetry_path);
     serve(listener, telemetry_path, published, parts).await
+}
+
+/// Answers a question about prices.
+pub async fn price(args: Args, question: PriceArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let mounted = || Some(PathBuf::from(MOUNTED_PRICES)).filter(|path| path.exists());
+    let file = args.pricing_file.clone().or_else(mounted);
+    let read = file.map(|path| pricing_file::read(&path, None).map_err(|problems| (path, problems)));
+    let read = read.transpose().map_err(|(path, problems)| {
+        let name = path.display().to_string();
+        let lines: Vec<String> = problems.iter().map(|problem| problem.in_file(&name)).collect();
+        anyhow!("{}", lines.join("\n"))
+    })?;
+    let catalogue = (args.pricing_catalogue == Switch::On).then(pricing_file::catalogue);
+    let sheet = pricing_file::sheet(read, catalogue);
+    if let Some(PriceCommand::List(list)) = &question.list {
+        return Ok(commands::list(list, &sheet.catalogue.unwrap_or_default(), out)?);
+    }
+    let question = PriceArgs { price_model: question.price_model.or(args.pricing_model), ..question };
+    if !question.is_about_this_node() {
+        return Ok(commands::price(&question, &sheet, clock::wall(), out)?);
+    }
+    let (node, gpus) = this_node(args).await;
+    Ok(commands::price_of_node(&question, &sheet, (&node, clock::wall()), &gpus, out)?)
+}
+
+/// This node as the API server describes it, and the UUIDs and names of its GPUs as the driver shows them.
+async fn this_node(args: Args) -> (Arc<Node>, Vec<(Arc<str>, Arc<str>)>) {
+    let node: Arc<str> = args.node_name.map_or_else(host_name, Arc::from);
+    let mut parts = JoinSet::new();
+    let described = access(args.kubernetes_api, args.kubeconfig).map(|access| {
+        let labels = LabelSources::usual_but(args.label_sources);
+        follow(apiserver::Settings { access, node: Arc::clone(&node), labels }, &Arc::default(), &mut parts)
+    });
+    await_description(described.clone()).await;
+    let settings = nvml::Settings { library: args.nvml_library, stall_after: DRIVER_STALL };
+    let reading = nvml::Driver::start(settings).read(clock::wall(), DRIVER_STALL).await;
+    for error in &reading.errors {
+        warn!("{}", crate::errors::chain(error));
+    }
+    let gpus = reading.gpus.unwrap_or_default().into_iter().map(|gpu| (gpu.uuid, gpu.product));
+    let nameless = || Arc::new(Node { name: node, labels: Vec::new() });
+    (described.map_or_else(nameless, |latest| Arc::clone(&latest.borrow().node)), gpus.collect())
 }
 
 /// Answers requests until somebody asks the program to stop, or a part ends that should not.

@@ -3,6 +3,8 @@
 //! Flags are written as exporters write them, dotted by subject, and each has an environment variable. A value is
 //! checked while it is parsed, so that after [`Args`] nothing needs checking again.
 
+mod price;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,6 +17,8 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable,
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+
+pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand};
 
 use crate::apiserver::LabelSource;
 use crate::cost::pricing::PriceModel;
@@ -53,7 +57,8 @@ pub struct Args {
 
     /// Your prices; what it does not price has the built-in list price.
     /// [default: /config/pricing.yaml if it is there]
-    #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", help_heading = "Prices")]
+    #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", global = true)]
+    #[arg(help_heading = "Prices")]
     pub pricing_file: Option<PathBuf>,
 
     /// How the capacity was bought. [default: as the price file and the node's labels say, else `on_demand`]
@@ -64,7 +69,7 @@ pub struct Args {
     /// Whether to know the list prices of instances: what your file does not price has the dated on-demand or spot price
     /// of its provider, region and instance type.
     #[arg(long = "pricing.catalogue", env = "GPU_COST_PRICING_CATALOGUE", value_name = "WHETHER")]
-    #[arg(default_value = "on", help_heading = "Prices")]
+    #[arg(default_value = "on", global = true, help_heading = "Prices")]
     pub pricing_catalogue: Switch,
 
     /// Name of this node, the `node` label of every series. [default: the host's name]
@@ -175,6 +180,8 @@ pub enum Command {
         /// The price file.
         file: PathBuf,
     },
+    /// Say what a GPU costs and by which rule: of this node, or of one that is described.
+    Price(PriceArgs),
 }
 
 /// Where to listen: `host:port`, or `:port` for every address.

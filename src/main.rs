@@ -1,6 +1,7 @@
 //! Parse, build, run, exit code; nothing else.
 
-use std::io::{self, IsTerminal};
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -24,6 +25,9 @@ fn main() -> ExitCode {
         };
     }
     log(&args);
+    if let Some(Command::Price(question)) = args.command.clone() {
+        return answer(app::price(args, question, &mut io::stdout()));
+    }
     match serve(args) {
         // The threads that read the driver may hang in it: they are not waited for.
         Ok(()) => std::process::exit(0),
@@ -40,6 +44,21 @@ fn serve(args: Args) -> anyhow::Result<()> {
     // A thread that writes to a disk which hangs is not waited for either.
     runtime.shutdown_background();
     ended
+}
+
+/// Answers a question about prices. But for an answer that nobody takes, only wrong input has none.
+fn answer(answered: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let code = match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(answered)) {
+        Ok(()) => 0,
+        Err(error) => {
+            // There is nobody left to tell when the terminal is gone.
+            let _ = writeln!(io::stderr(), "{error:#}");
+            if error.is::<io::Error>() { 1 } else { WRONG_INPUT }
+        }
+    };
+    // The threads that read the driver may hang in it: they are not waited for.
+    std::process::exit(code.into())
 }
 
 fn explain(error: &clap::Error) -> ExitCode {

@@ -32,6 +32,8 @@ mod daemon;
 #[cfg(test)]
 mod live_prometheus;
 #[cfg(test)]
+mod price_command;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod whose_money;

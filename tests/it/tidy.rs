@@ -95,6 +95,12 @@ const LAYERS: &[Layer] = &[
         ],
         crates: &["clap", "humantime", "tracing::level_filters", "tracing_subscriber::EnvFilter"],
     },
+    // What is answered at once.
+    Layer {
+        module: "commands",
+        ours: &["observation", "cost::gpu_model", "cost::money", "cost::pricing", "args"],
+        crates: &["serde_json"],
+    },
     // The only module that may know all others.
     Layer { module: "app", ours: EVERYTHING, crates: &["anyhow", "rustix::system", "tokio", "tracing"] },
     Layer {
