@@ -181,7 +181,7 @@ pub enum Command {
         file: PathBuf,
     },
     /// Say what a GPU costs and by which rule: of this node, or of one that is described.
-    Price(PriceArgs),
+    Price(Box<PriceArgs>),
 }
 
 /// Where to listen: `host:port`, or `:port` for every address.

@@ -65,7 +65,7 @@ pub fn list(args: &ListArgs, catalogue: &Catalogue, out: &mut impl Write) -> io:
     let key = |it: &Instance| [&it.gpu_model, &it.provider, &it.region, &it.instance_type].map(Arc::clone);
     rows.sort_by_cached_key(|it| key(it));
     match args.output {
-        Output::Json => write_json(&Value::from_iter(rows.into_iter().map(|it| row_as_json(it))), out),
+        Output::Json => write_json(&rows.into_iter().map(|it| row_as_json(it)).collect(), out),
         Output::Table => {
             let mut table = vec![
                 [

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
     log(&args);
     if let Some(Command::Price(question)) = args.command.clone() {
-        return answer(app::price(args, question, &mut io::stdout()));
+        return answer(app::price(args, *question, &mut io::stdout()));
     }
     match serve(args) {
         // The threads that read the driver may hang in it: they are not waited for.

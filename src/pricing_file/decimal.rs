@@ -10,6 +10,9 @@ pub(super) const DECIMALS: i64 = 9;
 /// range of a 64-bit integer that the rates of a whole node can be added.
 pub(super) const LARGEST: u64 = 1_000_000;
 
+/// Billionths in one.
+pub(super) const ONE: u64 = 1_000_000_000;
+
 /// Why a text is no number that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unusable {

@@ -12,13 +12,11 @@ use crate::cost::pricing::{
 };
 use crate::observation::Ppm;
 
+use super::decimal::ONE;
 use super::format::PRICES;
 use super::rules::DEFAULT;
 use super::tree::{Node, Value};
 use super::{Budget, Energy, PricingFile, Tariff, date, decimal};
-
-/// Billionths in one.
-const ONE: u64 = 1_000_000_000;
 
 /// A value of the file, for reading; what is not there is `None`.
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ use crate::cost::gpu_model;
 use crate::cost::money::Rate;
 use crate::cost::pricing::{Catalogue, Date, PriceTable};
 
+use super::decimal::ONE;
 use super::findings::{Entry, Findings};
 use super::problem::excerpt;
 use super::rules::{self, DEFAULT};
@@ -23,6 +24,7 @@ const OUTLIER_FACTOR: u64 = 100;
 const STALE_DAYS: u32 = 180;
 
 /// What is known of prices without the file.
+#[derive(Clone)]
 pub(super) struct Known<'a> {
     /// The list prices by model.
     pub(super) list: &'a PriceTable,
@@ -32,6 +34,8 @@ pub(super) struct Known<'a> {
     pub(super) today: Option<Date>,
     /// The lowest and the highest on-demand price of one GPU in the catalogue, by model.
     ranges: BTreeMap<&'a str, (Rate, Rate)>,
+    /// What one unit of the file's currency is worth, in billionths of a dollar.
+    currency: u64,
 }
 
 /// What is known of the prices of one GPU model.
@@ -40,6 +44,7 @@ pub(super) struct KnownModel {
     listed: Option<Rate>,
     range: Option<(Rate, Rate)>,
     today: Option<Date>,
+    currency: u64,
 }
 
 // === impl Known ===
@@ -53,7 +58,12 @@ impl<'a> Known<'a> {
             let range = ranges.entry(&instance.gpu_model).or_insert((price, price));
             *range = (range.0.min(price), range.1.max(price));
         }
-        Self { list, catalogue, today, ranges }
+        Self { list, catalogue, today, ranges, currency: ONE }
+    }
+
+    /// The same for a file with amounts in another currency, of which one unit is worth so many billionths of a dollar.
+    pub(super) fn in_currency(&self, currency: u64) -> Self {
+        Self { currency, ..self.clone() }
     }
 
     pub(super) fn of_model(&self, model: &str) -> KnownModel {
@@ -61,6 +71,7 @@ impl<'a> Known<'a> {
             listed: self.list.models.get(model).and_then(|prices| prices.on_demand),
             range: self.ranges.get(model).copied(),
             today: self.today,
+            currency: self.currency,
         }
     }
 }
@@ -105,10 +116,16 @@ pub(super) fn over(found: &mut Findings, item: &Node, path: &str, known: Option<
         let on_demand = rules::prices(prices).find(|(name, ..)| *name == "on_demand");
         if let Some((_, price, amount)) = on_demand {
             let path = format!("{path}.on_demand");
+            let amount = in_dollars(amount, known.currency);
             whole_or_part(found, price, &path, known.catalogue, (instance_type, column, amount));
         }
     }
     age(found, item, path, known.and_then(|known| known.today));
+}
+
+/// An amount of the file in billionths of a dollar.
+fn in_dollars(amount: u64, currency: u64) -> u64 {
+    u64::try_from(u128::from(amount) * u128::from(currency) / u128::from(ONE)).unwrap_or(u64::MAX)
 }
 
 /// Tells the price of a node where that of a GPU belongs, and the other way round.
@@ -169,15 +186,13 @@ fn age(found: &mut Findings, node: &Node, path: &str, today: Option<Date>) {
 
 impl KnownModel {
     fn compare(self, found: &mut Findings, price: &Node, path: &str, name: &str, amount: u64) {
-        let listed = self.listed.map_or(u64::MAX, Rate::nanos_per_hour);
-        let (lowest, highest) = self.range.or(self.listed.map(|rate| (rate, rate))).unzip();
-        let lowest = lowest.map_or(0, Rate::nanos_per_hour);
-        let highest = highest.map_or(u64::MAX, Rate::nanos_per_hour);
-        if amount >= highest.saturating_mul(OUTLIER_FACTOR) {
-            let message = format!(
-                "at least {} times the highest list price: is it in cents, or per day?",
-                amount.checked_div(highest).unwrap_or(0)
-            );
+        let amount = in_dollars(amount, self.currency);
+        let listed = self.listed.or(self.range.map(|(_, highest)| highest));
+        let listed = listed.map_or(u64::MAX, Rate::nanos_per_hour);
+        let lowest = self.range.map(|(lowest, _)| lowest).or(self.listed).map_or(0, Rate::nanos_per_hour);
+        let times = amount.checked_div(listed).unwrap_or(0);
+        if amount >= listed.saturating_mul(OUTLIER_FACTOR) {
+            let message = format!("at least {times} times the list price: is it in cents, or per month?");
             found.warning(price, path, message);
         } else if amount > 0 && amount <= lowest / OUTLIER_FACTOR {
             let message = format!(
@@ -187,8 +202,7 @@ impl KnownModel {
             found.warning(price, path, message);
         } else if name == "on_demand" && amount >= listed.saturating_mul(SUSPICIOUS_FACTOR) {
             let message = format!(
-                "at least {} times the list price: is it the price of a whole instance? Write the price of one GPU",
-                amount.checked_div(listed).unwrap_or(0)
+                "at least {times} times the list price: is it the price of a whole instance? Write the price of one GPU"
             );
             found.warning(price, path, message);
         }

@@ -21,6 +21,8 @@ pub(super) const DEFAULT: &str = "default";
 pub(super) fn check(root: &Node, known: Option<&Known<'_>>) -> Findings {
     let mut found = Findings::default();
     let sections = found.entries(root, "", FILE_EXPECTED);
+    let known = known.map(|known| known.in_currency(currency_of(&sections)));
+    let known = known.as_ref();
     for section in &sections {
         let field = FILE.fields.iter().find(|field| field.name == section.name);
         match (section.name, field) {
@@ -65,6 +67,16 @@ fn currency(found: &mut Findings, sections: &[Entry<'_>]) {
         let message = format!("expected the rate `exchange_rates.{}`, found none", excerpt(name));
         found.problem(entry.value, &entry.path, message);
     }
+}
+
+/// What one unit of the file's currency is worth, in billionths of a dollar.
+fn currency_of(sections: &[Entry<'_>]) -> u64 {
+    let section =
+        |name: &str| sections.iter().find(|section| section.name == name).map(|section| section.value);
+    let name = section("currency").and_then(text).filter(|name| *name != "USD");
+    let rate = name.zip(section("exchange_rates")).and_then(|(name, rates)| get(rates, name));
+    let Some(Value::Scalar { text, .. }) = rate.map(|rate| &rate.value) else { return decimal::ONE };
+    decimal::billionths(text).unwrap_or(decimal::ONE)
 }
 
 // === gpu_pricing ===

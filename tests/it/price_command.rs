@@ -1,5 +1,7 @@
 //! `price`: what a GPU costs and by which rule, for a node that is described and for this one.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "snapshots are written by expect-test")]
+
 use std::fs;
 
 use expect_test::{Expect, expect};
@@ -33,7 +35,9 @@ fn answer(args: &[&str]) -> Value {
 
 #[test]
 fn a_described_node_has_a_price_and_a_reason() {
-    check(&[&["price", "--label=cloud.google.com/gke-spot=true"], A3].concat(), &expect![[r#"
+    check(
+        &[&["price", "--label=cloud.google.com/gke-spot=true"], A3].concat(),
+        &expect![[r#"
         GPU         nvidia-h100-80gb
         node        gcp, us-central1, a3-highgpu-8g
         bought      spot (its label cloud.google.com/gke-spot says spot)
@@ -42,8 +46,11 @@ fn a_described_node_has_a_price_and_a_reason() {
         rule        catalogue:gcp/us-central1/a3-highgpu-8g@2026-07-30
         source      gcp-pricing(Cyclenerd)
         as of       2026-07-30
-    "#]]);
-    check(&["price", "--gpu=NVIDIA H100 PCIe", "--price-model=capacity_block"], &expect![[r#"
+    "#]],
+    );
+    check(
+        &["price", "--gpu=NVIDIA H100 PCIe", "--price-model=capacity_block"],
+        &expect![[r#"
         GPU         nvidia-h100-80gb
         node        nothing is known of it
         bought      capacity_block
@@ -52,20 +59,27 @@ fn a_described_node_has_a_price_and_a_reason() {
         rule        built_in
         source      aws us-east-1 p5.48xlarge / 8 GPUs: on_demand karpenter-provider-aws 2026-07-20, spot skypilot-catalog@00148f2 2026-H1
         as of       2026-01-01
-    "#]]);
-    check(&["price", "--gpu=NVIDIA A30"], &expect![[r#"
+    "#]],
+    );
+    check(
+        &["price", "--gpu=NVIDIA A30"],
+        &expect![[r#"
         GPU     nvidia-a30
         node    nothing is known of it
         bought  on_demand
         price   none is known: the GPU is unpriced
-    "#]]);
-    check(&["price", "list", "--gpu=Tesla T4", "--provider=azure", "--region=eastus"], &expect![[r#"
+    "#]],
+    );
+    check(
+        &["price", "list", "--gpu=Tesla T4", "--provider=azure", "--region=eastus"],
+        &expect![[r#"
         GPU        PROVIDER  REGION  INSTANCE TYPE          GPUS  ON DEMAND  SPOT  1 YEAR  3 YEARS  AS OF
         nvidia-t4  azure     eastus  Standard_NC16as_T4_v3  1     1.204      -     -       -        2026-06-18
         nvidia-t4  azure     eastus  Standard_NC4as_T4_v3   1     0.526      -     -       -        2026-06-18
         nvidia-t4  azure     eastus  Standard_NC64as_T4_v3  4     4.352      -     -       -        2026-06-18
         nvidia-t4  azure     eastus  Standard_NC8as_T4_v3   1     0.752      -     -       -        2026-06-18
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -652,6 +652,84 @@ fn every_mistake_is_told_at_once() {
 }
 
 #[test]
+fn every_mistake_of_version_2_is_told_at_once() {
+    check_command(
+        "tests/pricing/mistakes-2.yaml",
+        false,
+        &expect![[r#"
+        tests/pricing/mistakes-2.yaml:6: gpu_pricing.nvidia-t4.aliases: expected a name of one GPU model, found it for `nvidia-l4` in line 9, too
+        tests/pricing/mistakes-2.yaml:7: gpu_pricing.nvidia-t4[2]: expected one row per valid_from, found another one in line 6
+        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3]: expected one row per valid_from, found another one in line 7
+        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].valid_from: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-02-30`, which is no day since 1970
+        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].spot.from: expected one of price, source, as_of, found an unknown key
+        tests/pricing/mistakes-2.yaml:9: gpu_pricing.nvidia-l4.aliases: expected a name of one GPU model, found it for `nvidia-t4` in line 5, too
+        tests/pricing/mistakes-2.yaml:11: overrides[1].match.regoin: expected one of provider, region, zone, instance_type, gpu_model, node_labels, found an unknown key; did you mean `region`?
+        tests/pricing/mistakes-2.yaml:13: overrides[1].node_pricing: expected gpu_pricing or node_pricing, found both; the price of a node is that of its GPUs
+        tests/pricing/mistakes-2.yaml:14: overrides[2].gpus_per_node: expected a count of GPUs, such as 8, found the number `8.5`, which is not whole
+        tests/pricing/mistakes-2.yaml:15: overrides[3].match.node_labels.spot: expected the value of a label, such as dgx, found the boolean `true`; put it in quotes
+        tests/pricing/mistakes-2.yaml:16: overrides[4].gpu_pricing.spt: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found an unknown key; did you mean `spot`?
+        tests/pricing/mistakes-2.yaml:17: overrides[5]: expected valid_until after valid_from, found it before or on that day
+        tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.a: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the text `sport`; did you mean `spot`?
+        tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.b: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the number `5`
+        tests/pricing/mistakes-2.yaml:20: discounts[1].percent: expected percent, such as 8, found the number `108`, which is more than 100
+        tests/pricing/mistakes-2.yaml:20: discounts[2]: expected a map such as { match: { provider: aws }, percent: 8 }, found an empty map
+        tests/pricing/mistakes-2.yaml:21: owned_hardware.x.gpus: expected a count of GPUs, such as 8, found the number `0`, which is not above zero
+        tests/pricing/mistakes-2.yaml:22: energy.tariff[1].from: expected a time of the day in quotes, such as "22:00", found the number `22`; put it in quotes
+        tests/pricing/mistakes-2.yaml:22: energy.tariff[1].to: expected a time of the day in quotes, such as "22:00", found the text `25:00`
+        tests/pricing/mistakes-2.yaml:23: mig_share: expected one of compute, memory, blend, found the text `computee`; did you mean `compute`?
+        tests/pricing/mistakes-2.yaml:24: sharing_policy: expected one of slots, active, found a list
+        tests/pricing/mistakes-2.yaml:25: budgets: expected a list of budgets, such as - { match: { namespace: ml }, monthly_usd: 20000 }, found a map
+        tests/pricing/mistakes-2.yaml:26: defaults.price_basis: expected node_share, found the text `gpu_only`
+        tests/pricing/mistakes-2.yaml:27: exchange_rates.USD: expected US dollars for one unit, such as 1.08, found the number `0`, which is not above zero
+        tests/pricing/mistakes-2.yaml:28: as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `yesterday`
+    "#]],
+    );
+    // What a file can only say when the rest of it is right.
+    let with = |text: &str| said_about(&format!("gpu_pricing: {{ default: {{ on_demand: 1 }} }}\n{text}"));
+    let said = [
+        "currency: EUR",
+        "currency: EUR\nexchange_rates: { CHF: 1.2 }",
+        "currency: euro",
+        "currency: JPY\nexchange_rates: { JPY: 0.0065 }\noverrides: [{ match: { instance_type: p5.48xlarge }, gpu_pricing: { on_demand: 1000 } }]",
+        "owned_hardware: { x: { gpu_model: a, gpus: 8, server_usd: 1, life_years: 4, kw: 1 } }",
+        "owned_hardware: { x: { gpu_model: a, gpus: 8, server_usd: 1, life_years: 4, usd_per_kwh: 1, colo_usd_per_kw_month: 1 } }",
+        "owned_hardware: { x: { gpu_model: a, gpus: 8, server_usd: 1, life_years: 0.01, cost_of_capital: 0.1 } }",
+    ];
+    expect![[r#"
+        line 2, currency: expected the rate `exchange_rates.EUR`, found none
+        line 2, currency: expected the rate `exchange_rates.EUR`, found none
+        line 2, currency: expected a currency, such as EUR, found the text `euro`
+        ok
+        line 2, owned_hardware.x: expected usd_per_kwh or colo_usd_per_kw_month beside kw, found neither
+        line 2, owned_hardware.x: expected usd_per_kwh or colo_usd_per_kw_month, found both
+        line 2, owned_hardware.x: expected numbers that make a price per hour, found some that do not
+    "#]]
+    .assert_eq(&said.map(with).concat());
+}
+
+#[test]
+fn what_only_looks_like_a_mistake_in_version_2_is_no_obstacle() {
+    check_command(
+        "tests/pricing/warnings-2.yaml",
+        true,
+        &expect![[r#"
+            tests/pricing/warnings-2.yaml:5: warning: gpu_pricing.nvidia-h100-80gb.on_demand: at least 100 times the list price: is it in cents, or per month?
+            tests/pricing/warnings-2.yaml:5: warning: gpu_pricing.nvidia-h100-80gb.spot: spot is above on_demand
+            tests/pricing/warnings-2.yaml:5: warning: gpu_pricing.nvidia-h100-80gb.spot: at least 290 times the list price: is it in cents, or per month?
+            tests/pricing/warnings-2.yaml:6: warning: gpu_pricing.nvidia-l4.on_demand: at most 1/704 of the lowest list price: is it per minute, or in thousands?
+            tests/pricing/warnings-2.yaml:6: warning: gpu_pricing.nvidia-l4.as_of: the prices are 577 days old; look whether they still hold
+            tests/pricing/warnings-2.yaml:9: warning: gpu_pricing.nvidia-t4[2].spot: spot is above on_demand
+            tests/pricing/warnings-2.yaml:9: warning: gpu_pricing.nvidia-t4[2].as_of: the prices are 212 days old; look whether they still hold
+            tests/pricing/warnings-2.yaml:11: warning: overrides[1].gpu_pricing.on_demand: looks like the price of all 8 GPUs of the node; did you mean node_pricing?
+            tests/pricing/warnings-2.yaml:12: warning: overrides[2].node_pricing.on_demand: looks like the price of one of the node's 8 GPUs; did you mean gpu_pricing?
+            tests/pricing/warnings-2.yaml:14: warning: overrides[4].as_of: the prices are 182 days old; look whether they still hold
+            tests/pricing/warnings-2.yaml:14: warning: overrides[4].gpu_pricing.spot: spot is above on_demand
+            tests/pricing/warnings-2.yaml: ok, 3 GPU models, 0 model costs
+        "#]],
+    );
+}
+
+#[test]
 fn what_only_looks_like_a_mistake_is_no_obstacle() {
     check_command(
         "tests/pricing/warnings.yaml",

@@ -8,7 +8,7 @@ use gpu_cost_exporter::pricing_file::{self, PricingFile, Tariff};
 use super::catalogue::facts;
 use super::{VERSION_1, parse};
 
-const VERSION_2: &str = include_str!("../../pricing/version-2.yaml");
+pub(super) const VERSION_2: &str = include_str!("../../pricing/version-2.yaml");
 
 const TYPE: &str = "node.kubernetes.io/instance-type";
 const OLD_TYPE: &str = "beta.kubernetes.io/instance-type";
