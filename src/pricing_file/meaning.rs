@@ -113,8 +113,12 @@ impl Reader {
         for (_, server) in root.rows("owned_hardware") {
             let model = server.text("gpu_model").map(gpu_model::of_product);
             if let Some((model, rate)) = model.zip(owned(server.0).rate()) {
-                let row = table.models.entry(model).or_default();
-                row.owned = row.owned.or(Some(rate));
+                table.models.entry(Arc::clone(&model)).or_default();
+                let changes = table.changes.iter_mut().filter(|change| change.model.as_ref() == Some(&model));
+                let rows = changes.map(|change| &mut change.prices).chain(table.models.get_mut(&model));
+                for row in rows {
+                    row.owned = row.owned.or(Some(rate));
+                }
             }
         }
         table
