@@ -1,5 +1,7 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+mod labels;
+mod prices;
 mod serving;
 
 use std::iter;
@@ -13,25 +15,25 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::apiserver::{self, Access, LabelPolicy, Payers, Reading, WholeGpus};
-use crate::args::{Args, DemoWhen, Holders, KubernetesApi, MOUNTED_LABELS, MOUNTED_PRICES};
+use crate::apiserver::{self, Access, Payers, Reading, WholeGpus};
+use crate::args::{Args, DemoWhen, Holders, KubernetesApi, MigShareArg, SharingPolicyArg};
 use crate::clock;
 use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
-use crate::cost::pricing::PriceSheet;
 use crate::demo::Demo;
 use crate::errors;
 use crate::kubelet::{self, ResourceName, ResourceNames};
-use crate::labels_file;
 use crate::nvml;
 use crate::observation::Span;
-use crate::pricing_file;
 use crate::procfs::Procfs;
 use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
-use crate::status::{Mode, PricingStatus, Source, SourceStatus, Status};
+use crate::status::{Mode, Status};
 use crate::trace::{Recorder, Replay};
 
+use self::prices::Prices;
 use self::serving::{announce, bind, serve};
+
+pub use self::prices::price;
 
 /// How often the kubelet is asked in the calm.
 const KUBELET_INTERVAL: Duration = Duration::from_secs(5);
@@ -67,6 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         telemetry_path,
         pricing_file,
         pricing_model,
+        pricing_catalogue,
         node_name,
         holders,
         kubelet_socket,
@@ -94,24 +97,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = bind(listen_address).await.with_context(|| format!("listen on {listen_address}"))?;
     let node: Arc<str> = node_name.map_or_else(host_name, Arc::from);
     let mode = mode(demo, replay.is_some(), nvml_library.as_deref());
-    let (prices, pricing) = prices(pricing_file);
+    let prices = Prices::read(pricing_file, pricing_catalogue);
     let policy = Policy {
-        price_model: pricing_model.into(),
+        price_model: pricing_model,
         idle_threshold,
         idle_window: span(idle_window),
         longest_interval: LONGEST_INTERVAL,
         max_gap: span(max_gap),
         retention: RETENTION,
-        rules: Rules {
-            mig_share: mig_share.into(),
-            sharing_policy: sharing_policy.into(),
-            max_age: span(kubelet_max_age),
-        },
+        rules: rules(mig_share, sharing_policy, &prices, kubelet_max_age),
     };
-    let (labels, labels_source) = labels(labels_file);
-    let sources = iter::once(pricing_source(&pricing)).chain(labels_source).collect();
-    let status = Status { mode, node: Arc::clone(&node), sources, pricing, ..Status::default() };
-    let (sampler, published) = Sampler::new(Meter::new(policy, prices), status);
+    let (labels, labels_source) = labels::read(labels_file);
+    let sources = iter::once(prices.source()).chain(labels_source).collect();
+    let status =
+        Status { mode, node: Arc::clone(&node), sources, pricing: prices.status, ..Status::default() };
+    let (sampler, published) = Sampler::new(Meter::new(policy, prices.sheet), status);
 
     let mut parts = JoinSet::new();
     let recorder = record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
@@ -162,6 +162,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     announce(&listener, mode, &telemetry_path);
     serve(listener, telemetry_path, published, parts).await
+}
+
+/// How GPUs are divided: as was typed, or else as the price file says.
+fn rules(
+    mig_share: Option<MigShareArg>,
+    sharing_policy: Option<SharingPolicyArg>,
+    prices: &Prices,
+    kubelet_max_age: Duration,
+) -> Rules {
+    Rules {
+        mig_share: mig_share.map(Into::into).or(prices.mig_share).unwrap_or_default(),
+        sharing_policy: sharing_policy.map(Into::into).or(prices.sharing_policy).unwrap_or_default(),
+        max_age: span(kubelet_max_age),
+    }
 }
 
 /// Where the observations come from. Never a simulated node unless it was asked for.
@@ -248,85 +262,6 @@ fn kubelet_settings(socket: PathBuf, more: Vec<ResourceName>) -> kubelet::Settin
         deadline: KUBELET_DEADLINE,
         resources: ResourceNames::default().and(more),
     }
-}
-
-/// The prices in force: the operator's over the built-in ones, or those alone if the operator's cannot be read.
-fn prices(file: Option<PathBuf>) -> (Arc<PriceSheet>, PricingStatus) {
-    let mounted = || Some(PathBuf::from(MOUNTED_PRICES)).filter(|path| path.exists());
-    let Some(path) = file.or_else(mounted) else {
-        let status = PricingStatus { file: None, last_reload_successful: true, problems: Vec::new() };
-        return (Arc::new(pricing_file::sheet(None)), status);
-    };
-    let name: Arc<str> = path.display().to_string().into();
-    let (read, problems) = match pricing_file::read(&path) {
-        Ok(read) => {
-            for warning in &read.warnings {
-                warn!("{}", warning.as_warning_in_file(&name));
-            }
-            info!(file = %name, "prices are read");
-            (Some(read), Vec::new())
-        }
-        Err(problems) => {
-            let problems: Vec<Arc<str>> =
-                problems.iter().map(|problem| problem.in_file(&name).into()).collect();
-            for problem in &problems {
-                warn!("{problem}");
-            }
-            warn!(file = %name, "the built-in prices are in force: correct the file and restart");
-            (None, problems)
-        }
-    };
-    let status = PricingStatus { file: Some(name), last_reload_successful: read.is_some(), problems };
-    (Arc::new(pricing_file::sheet(read)), status)
-}
-
-/// The price file as a source, just read. What is wrong with it is told in the price sheet's own status.
-fn pricing_source(pricing: &PricingStatus) -> SourceStatus {
-    let up = pricing.last_reload_successful;
-    SourceStatus {
-        source: Source::Pricing,
-        up,
-        last_success: up.then(clock::wall),
-        errors: u64::try_from(pricing.problems.len()).unwrap_or(u64::MAX),
-        duration: None,
-        message: None,
-    }
-}
-
-/// Who pays for pods that do not say so: what the operator has written, or nothing if it cannot be read.
-fn labels(file: Option<PathBuf>) -> (LabelPolicy, Option<SourceStatus>) {
-    let mounted = || Some(PathBuf::from(MOUNTED_LABELS)).filter(|path| path.exists());
-    let Some(path) = file.or_else(mounted) else { return (LabelPolicy::default(), None) };
-    let name = path.display().to_string();
-    let (policy, problems) = match labels_file::read(&path) {
-        Ok(policy) => {
-            info!(file = %name, "the labels of pods that have none are read");
-            (policy, Vec::new())
-        }
-        Err(problems) => (LabelPolicy::default(), problems),
-    };
-    let problems: Vec<String> = problems.iter().map(|problem| problem.in_file(&name)).collect();
-    for problem in &problems {
-        warn!("{problem}");
-    }
-    let up = problems.is_empty();
-    if !up {
-        warn!(file = %name, "pods pay by their own labels alone: correct the file and restart");
-    }
-    let source = SourceStatus {
-        source: Source::Labels,
-        up,
-        last_success: up.then(clock::wall),
-        errors: u64::try_from(problems.len()).unwrap_or(u64::MAX),
-        duration: None,
-        message: problems.first().map(|problem| told(problem, problems.len() - 1).into()),
-    };
-    (policy, Some(source))
-}
-
-/// A mistake, and how many more there are.
-fn told(problem: &str, more: usize) -> String {
-    if more == 0 { problem.to_owned() } else { format!("{problem} (and {more} more, see the log)") }
 }
 
 fn host_name() -> Arc<str> {

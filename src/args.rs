@@ -3,6 +3,9 @@
 //! Flags are written as exporters write them, dotted by subject, and each has an environment variable. A value is
 //! checked while it is parsed, so that after [`Args`] nothing needs checking again.
 
+mod price;
+mod sharing;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
@@ -11,7 +14,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{NonEmptyStringValueParser, Resettable};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -21,9 +24,8 @@ use crate::cost::pricing::PriceModel;
 use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
 
+pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand};
 pub use self::sharing::{MigShareArg, SharingPolicyArg};
-
-mod sharing;
 
 /// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
 pub const MOUNTED_PRICES: &str = "/config/pricing.yaml";
@@ -60,13 +62,20 @@ pub struct Args {
 
     /// Your prices; what it does not price has the built-in list price.
     /// [default: /config/pricing.yaml if it is there]
-    #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", help_heading = "Prices")]
+    #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", global = true)]
+    #[arg(help_heading = "Prices")]
     pub pricing_file: Option<PathBuf>,
 
-    /// How the capacity was bought.
+    /// How the capacity was bought. [default: as the price file and the node's labels say, else `on_demand`]
     #[arg(long = "pricing.model", env = "GPU_COST_PRICING_MODEL", value_name = "MODEL")]
-    #[arg(default_value = "on_demand", help_heading = "Prices")]
-    pub pricing_model: PriceModelArg,
+    #[arg(value_parser = price_model(), help_heading = "Prices")]
+    pub pricing_model: Option<PriceModel>,
+
+    /// Whether to know the list prices of instances: what your file does not price has the dated on-demand or spot price
+    /// of its provider, region and instance type.
+    #[arg(long = "pricing.catalogue", env = "GPU_COST_PRICING_CATALOGUE", value_name = "WHETHER")]
+    #[arg(default_value = "on", global = true, help_heading = "Prices")]
+    pub pricing_catalogue: Switch,
 
     /// Name of this node, the `node` label of every series. [default: the host's name]
     #[arg(long = "node.name", env = "NODE_NAME", value_name = "NAME", help_heading = "Node")]
@@ -153,15 +162,15 @@ pub struct Args {
     #[arg(default_value = "5m", value_parser = duration, help_heading = "Ledger")]
     pub max_gap: Duration,
 
-    /// How large the share of a MIG device is.
+    /// How large the share of a MIG device is. [default: as the price file says, else compute]
     #[arg(long = "ledger.mig-share", env = "GPU_COST_LEDGER_MIG_SHARE", value_name = "BY")]
-    #[arg(default_value = "compute", help_heading = "Ledger")]
-    pub mig_share: MigShareArg,
+    #[arg(help_heading = "Ledger")]
+    pub mig_share: Option<MigShareArg>,
 
-    /// Who pays for the free slots of a time-sliced device.
+    /// Who pays for the free slots of a time-sliced device. [default: as the price file says, else slots]
     #[arg(long = "ledger.sharing-policy", env = "GPU_COST_LEDGER_SHARING_POLICY", value_name = "WHO")]
-    #[arg(default_value = "slots", help_heading = "Ledger")]
-    pub sharing_policy: SharingPolicyArg,
+    #[arg(help_heading = "Ledger")]
+    pub sharing_policy: Option<SharingPolicyArg>,
 
     /// Serve a simulated node, clearly marked as such: always, or where no NVIDIA driver library is found.
     #[arg(long, env = "GPU_COST_DEMO", value_name = "WHEN", num_args = 0..=1, require_equals = true)]
@@ -196,6 +205,8 @@ pub enum Command {
         /// The price file.
         file: PathBuf,
     },
+    /// Say what a GPU costs and by which rule: of this node, or of one that is described.
+    Price(Box<PriceArgs>),
 }
 
 /// Where to listen: `host:port`, or `:port` for every address.
@@ -247,17 +258,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// A price model as it is typed.
+/// Whether something is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum PriceModelArg {
-    /// Pay as you go.
-    OnDemand,
-    /// Interruptible capacity.
-    Spot,
-    /// Committed for one year, nothing paid up front.
-    #[value(name = "reserved_1y")]
-    Reserved1y,
+pub enum Switch {
+    /// With it.
+    On,
+    /// Without it.
+    Off,
+}
+
+/// Reads a price model as it is written in a price file, too.
+fn price_model() -> impl TypedValueParser<Value = PriceModel> {
+    let names = PriceModel::ALL.map(PriceModel::as_str);
+    PossibleValuesParser::new(names).map(|name| PriceModel::from_name(&name).unwrap_or_default())
 }
 
 fn telemetry_path(text: &str) -> Result<String, String> {
@@ -353,18 +366,6 @@ impl FromStr for ListenAddress {
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.any { write!(f, ":{}", self.socket.port()) } else { self.socket.fmt(f) }
-    }
-}
-
-// === impl PriceModelArg ===
-
-impl From<PriceModelArg> for PriceModel {
-    fn from(arg: PriceModelArg) -> Self {
-        match arg {
-            PriceModelArg::OnDemand => Self::OnDemand,
-            PriceModelArg::Spot => Self::Spot,
-            PriceModelArg::Reserved1y => Self::Reserved1y,
-        }
     }
 }
 

@@ -42,6 +42,7 @@ pub mod sampler;
 pub mod metrics;
 pub mod http;
 
-// What the user typed, and the one place that composes.
+// What the user typed, what is answered at once, and the one place that composes.
 pub mod args;
+pub mod commands;
 pub mod app;

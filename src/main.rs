@@ -1,11 +1,13 @@
 //! Parse, build, run, exit code; nothing else.
 
-use std::io::{self, IsTerminal};
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use gpu_cost_exporter::args::{Args, Command, LogFormat};
-use gpu_cost_exporter::{app, pricing_file};
+use gpu_cost_exporter::cost::pricing::Date;
+use gpu_cost_exporter::{app, clock, pricing_file};
 
 /// `EX_USAGE` of sysexits.h: what was typed or written is wrong, and trying again will not help.
 const WRONG_INPUT: u8 = 64;
@@ -16,13 +18,16 @@ fn main() -> ExitCode {
         Err(error) => return explain(&error),
     };
     if let Some(Command::Check { file }) = &args.command {
-        return match pricing_file::check(file, &mut io::stdout()) {
+        return match pricing_file::check(file, Date::of(clock::wall()), &mut io::stdout()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(WRONG_INPUT),
             Err(_) => ExitCode::FAILURE,
         };
     }
     log(&args);
+    if let Some(Command::Price(question)) = args.command.clone() {
+        return answer(app::price(args, *question, &mut io::stdout()));
+    }
     match serve(args) {
         // The threads that read the driver may hang in it: they are not waited for.
         Ok(()) => std::process::exit(0),
@@ -39,6 +44,21 @@ fn serve(args: Args) -> anyhow::Result<()> {
     // A thread that writes to a disk which hangs is not waited for either.
     runtime.shutdown_background();
     ended
+}
+
+/// Answers a question about prices. But for an answer that nobody takes, only wrong input has none.
+fn answer(answered: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let code = match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(answered)) {
+        Ok(()) => 0,
+        Err(error) => {
+            // There is nobody left to tell when the terminal is gone.
+            let _ = writeln!(io::stderr(), "{error:#}");
+            if error.is::<io::Error>() { 1 } else { WRONG_INPUT }
+        }
+    };
+    // The threads that read the driver may hang in it: they are not waited for.
+    std::process::exit(code.into())
 }
 
 fn explain(error: &clap::Error) -> ExitCode {

@@ -27,16 +27,13 @@ pub use self::own::Process;
 use self::catalog::Id;
 use self::families::Families;
 use crate::cost::money::{Cost, Rate};
+use crate::cost::pricing::Quote;
 use crate::cost::report::{DeviceLine, PodLine, Report, ShowbackLine, State, Totals};
-use crate::observation::{CostLabels, Mig, MigDevice, Node};
+use crate::observation::{CostLabels, Mig, MigDevice};
 use crate::status::Published;
 
 /// The content type of the text that [`render`] makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The labels that Kubernetes defines for where a node is, in the order of the node's information metric.
-const WELL_KNOWN: [&str; 3] =
-    ["node.kubernetes.io/instance-type", "topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
 /// Why a scrape has no text.
 #[derive(Debug, thiserror::Error)]
@@ -114,15 +111,15 @@ fn add_device_money(families: &mut Families, line: &DeviceLine) {
         families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars);
         families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
     }
-    let effective = line.quote.map(|quote| quote.effective.dollars_per_hour());
-    let list = line.quote.and_then(|quote| quote.list).map(Rate::dollars_per_hour);
+    let effective = line.quote.as_ref().map(|quote| quote.effective.dollars_per_hour());
+    let list = line.quote.as_ref().and_then(|quote| quote.list).map(Rate::dollars_per_hour);
     families.add_some(Id::DevicePrice, &[uuid, "effective"], effective);
     families.add_some(Id::DevicePrice, &[uuid, "list"], list);
     families.add(Id::DeviceUnpriced, &[uuid, &line.gpu_model], unit::flag(line.quote.is_none()));
 }
 
 fn add_device_info(families: &mut Families, line: &DeviceLine, report: &Report) {
-    let gpu = &*line.gpu;
+    let (gpu, quote) = (&*line.gpu, line.quote.as_ref());
     let labels: [&str; 12] = [
         &gpu.uuid,
         &gpu.index.to_string(),
@@ -131,8 +128,8 @@ fn add_device_info(families: &mut Families, line: &DeviceLine, report: &Report) 
         &gpu.minor.map(|minor| minor.to_string()).unwrap_or_default(),
         gpu.pci_bus_id.as_deref().unwrap_or_default(),
         line.sharing.as_str(),
-        line.quote.map_or("", |quote| quote.rule.as_str()),
-        line.quote.map_or("", |quote| quote.price_model.as_str()),
+        &quote.map(Quote::rule_in_full).unwrap_or_default(),
+        quote.map_or("", |quote| quote.price_model.as_str()),
         gpu.utilization_source.as_str(),
         line.attribution.as_str(),
         report.driver_version.as_deref().unwrap_or_default(),
@@ -201,9 +198,11 @@ fn add_pod_info(families: &mut Families, line: &PodLine) {
 // === node ===
 
 fn add_node(families: &mut Families, report: &Report) {
-    let [instance_type, region, zone] = WELL_KNOWN.map(|key| node_label(&report.node, key));
-    // Nobody tells the provider and the capacity type yet.
-    let (provider, capacity_type) = ("", "");
+    let facts = &report.facts;
+    let [provider, instance_type, region, zone] =
+        [&facts.provider, &facts.instance_type, &facts.region, &facts.zone]
+            .map(|fact| fact.as_deref().unwrap_or_default());
+    let capacity_type = report.capacity_type.as_ref().map_or("", |it| it.name);
     let labels = [provider, instance_type, region, zone, capacity_type, report.price_model.as_str()];
     families.add(Id::NodeInfo, &labels, 1.0);
     let gpus = |count: usize| unit::count(u64::try_from(count).unwrap_or(u64::MAX));
@@ -211,14 +210,13 @@ fn add_node(families: &mut Families, report: &Report) {
     families.add(Id::NodeGpus, &["seen"], gpus(report.gpus_seen));
     families.add(Id::LedgerImbalance, &[], report.imbalance.dollars());
     families.add(Id::LedgerStart, &[], unit::timestamp(report.ledger_start));
+    for (currency, dollars) in &report.prices.exchange_rates {
+        families.add(Id::ExchangeRate, &[currency], unit::from_nano(*dollars));
+    }
     for (model, prices) in &report.prices.model_costs {
         families.add(Id::ModelPrice, &[model, "input"], unit::from_nano(prices.input_nanos));
         families.add(Id::ModelPrice, &[model, "output"], unit::from_nano(prices.output_nanos));
     }
-}
-
-fn node_label<'a>(node: &'a Node, key: &str) -> &'a str {
-    node.labels.iter().find(|(known, _)| &**known == key).map_or("", |(_, value)| value)
 }
 
 // === what all lines share ===

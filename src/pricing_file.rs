@@ -14,27 +14,39 @@
 //! ```text
 //!   text ── tree ──▶ what was written, with positions
 //!     │                   │
-//!     │                 rules ──▶ every mistake, or none and some warnings
-//!     │                             │ none
-//!     └────────────── wire ◀────────┘
-//!                       └──▶ what is meant: PricingFile ── sheet ──▶ cost::pricing::PriceSheet
+//!     │             format, rules ──▶ every mistake, or none and some warnings
+//!     │                   │ none
+//!     └── agreement ──────┤
+//!                      meaning ──▶ what is meant: PricingFile ── sheet ──▶ cost::pricing::PriceSheet
 //! ```
 //!
 //! Prices are counted in billionths of a dollar, from the digits as they were written. Anything that two YAML readers
 //! might read differently is refused: anchors, merge keys, tags, keys that occur twice, invisible characters.
 
+mod agreement;
+mod catalogue;
 mod date;
+mod format;
+mod meaning;
+mod plausible;
 mod rules;
-mod wire;
+mod schema;
+mod shape;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use crate::cost::pricing::{PriceSheet, PriceTable, TokenPrices};
+use crate::cost::attribution::{MigShare, SharingPolicy};
+use crate::cost::pricing::{
+    Catalogue, Date, Discount, Override, PriceModel, PriceModelRule, PriceSheet, PriceTable, TokenPrices,
+};
 use crate::yaml::{text, tree};
 
+use self::plausible::Known;
+
+pub use self::schema::json_schema;
 pub use crate::yaml::problem::Problem;
 
 /// The price file that is compiled in.
@@ -47,18 +59,76 @@ pub struct PricingFile {
     pub prices: PriceTable,
     /// What tokens cost: `model_costs`, by model name.
     pub model_costs: BTreeMap<Arc<str>, TokenPrices>,
+    /// What GPUs of some nodes cost: `overrides`.
+    pub overrides: Vec<Override>,
+    /// Labels that tell how a node was bought: `price_model_rules`.
+    pub price_model_rules: Vec<PriceModelRule>,
+    /// How a node was bought whose labels do not say so: `defaults.price_model`.
+    pub usual_price_model: Option<PriceModel>,
+    /// What was negotiated off list prices: `discounts`.
+    pub discounts: Vec<Discount>,
+    /// What one unit of a currency is worth, in billionths of a dollar: `exchange_rates`.
+    pub exchange_rates: BTreeMap<Arc<str>, u64>,
+    /// By what a MIG device's share is measured: `mig_share`.
+    pub mig_share: Option<MigShare>,
+    /// Who pays for free slots of a shared GPU: `sharing_policy`.
+    pub sharing_policy: Option<SharingPolicy>,
+    /// What energy costs and emits: `energy`.
+    pub energy: Option<Energy>,
+    /// What may be spent: `budgets`.
+    pub budgets: Vec<Budget>,
+    /// How many hours a month has in a budget, in billionths: `defaults.hours_per_month`.
+    pub hours_per_month: Option<u64>,
     /// What is allowed but looks like a mistake, such as a spot price above the on-demand price.
     pub warnings: Vec<Problem>,
 }
 
+/// What energy costs and emits; every number in billionths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Energy {
+    /// Dollars per kWh; `None` if nobody wrote it.
+    pub dollars_per_kwh: Option<u64>,
+    /// Grams of CO2e per kWh; `None` if nobody wrote it.
+    pub grams_per_kwh: Option<u64>,
+    /// Power of the data centre per power of its computers.
+    pub pue: u64,
+    /// Power of the node per power of its GPUs.
+    pub host_factor: u64,
+    /// Times of the day with another price, in the order of the file; the first that matches counts.
+    pub tariffs: Vec<Tariff>,
+}
+
+/// What a kWh costs at some time of the day, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tariff {
+    /// The first minute after midnight.
+    pub from_minute: u32,
+    /// The minute after the last one; not after the first if midnight lies between them.
+    pub to_minute: u32,
+    /// Billionths of a dollar per kWh.
+    pub dollars_per_kwh: u64,
+}
+
+/// What somebody may spend per month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Whose it is, by labels such as `namespace`.
+    pub matching: Vec<(Arc<str>, Arc<str>)>,
+    /// Billionths of a dollar.
+    pub monthly: u64,
+}
+
 /// What the text of a price file says, or every mistake in it.
-pub fn parse(text: &str) -> Result<PricingFile, Vec<Problem>> {
-    parse_beside(text, Some(&BUILT_IN_FILE.prices))
+///
+/// On a day, it also warns of old prices.
+pub fn parse(text: &str, today: Option<Date>) -> Result<PricingFile, Vec<Problem>> {
+    let catalogue = catalogue();
+    parse_beside(text, Some(&Known::new(&BUILT_IN_FILE.prices, &catalogue, today)))
 }
 
 /// What the price file at `path` says, or why it cannot be read, or every mistake in it.
-pub fn read(path: &Path) -> Result<PricingFile, Vec<Problem>> {
-    parse(&text::read(path).map_err(|problem| vec![problem])?)
+pub fn read(path: &Path, today: Option<Date>) -> Result<PricingFile, Vec<Problem>> {
+    parse(&text::read(path).map_err(|problem| vec![problem])?, today)
 }
 
 /// The list prices that are compiled in.
@@ -67,21 +137,37 @@ pub fn built_in() -> PricingFile {
     BUILT_IN_FILE.clone()
 }
 
-/// All prices that are known when the operator wrote `file`.
+/// The list prices of instances that are compiled in.
 #[must_use]
-pub fn sheet(file: Option<PricingFile>) -> PriceSheet {
+pub fn catalogue() -> Arc<Catalogue> {
+    catalogue::built_in()
+}
+
+/// All prices that are known when the operator wrote `file`. Without a catalogue, instances have no list prices.
+#[must_use]
+pub fn sheet(file: Option<PricingFile>, catalogue: Option<Arc<Catalogue>>) -> PriceSheet {
     let file = file.unwrap_or_default();
     let built_in = built_in();
     let mut model_costs = built_in.model_costs;
     model_costs.extend(file.model_costs);
-    PriceSheet { file: file.prices, built_in: built_in.prices, model_costs }
+    PriceSheet {
+        overrides: file.overrides,
+        file: file.prices,
+        catalogue,
+        built_in: built_in.prices,
+        price_model_rules: file.price_model_rules,
+        usual_price_model: file.usual_price_model,
+        discounts: file.discounts,
+        model_costs,
+        exchange_rates: file.exchange_rates,
+    }
 }
 
 /// Writes what is wrong with the price file at `path`, one mistake per line, or that nothing is; says whether it is
 /// usable. Warnings do not make it unusable.
-pub fn check(path: &Path, out: &mut impl Write) -> io::Result<bool> {
+pub fn check(path: &Path, today: Date, out: &mut impl Write) -> io::Result<bool> {
     let name = path.display().to_string();
-    match read(path) {
+    match read(path, Some(today)) {
         Ok(file) => {
             for warning in &file.warnings {
                 writeln!(out, "{}", warning.as_warning_in_file(&name))?;
@@ -105,12 +191,12 @@ pub fn check(path: &Path, out: &mut impl Write) -> io::Result<bool> {
 static BUILT_IN_FILE: LazyLock<PricingFile> =
     LazyLock::new(|| parse_beside(BUILT_IN, None).unwrap_or_default());
 
-fn parse_beside(text: &str, list: Option<&PriceTable>) -> Result<PricingFile, Vec<Problem>> {
+fn parse_beside(text: &str, known: Option<&Known<'_>>) -> Result<PricingFile, Vec<Problem>> {
     let text = text::plain(text).map_err(|problem| vec![problem])?;
     let root = tree::parse(text).map_err(|problem| vec![problem])?.ok_or_else(|| vec![nothing_in_it()])?;
-    let warnings = rules::check(&root, list).into_result()?;
-    let file = wire::read(text).map_err(|error| vec![disagreement(&error)])?;
-    Ok(PricingFile { warnings, ..file })
+    let warnings = rules::check(&root, known).into_result()?;
+    agreement::check(text, &root).map_err(|error| vec![disagreement(&error)])?;
+    Ok(PricingFile { warnings, ..meaning::of(&root) })
 }
 
 fn nothing_in_it() -> Problem {

@@ -19,7 +19,7 @@ use crate::observation::{Fault, Gpu, Health, Observation, Pod, PodKey, Ppm, Span
 use super::attribution::{self, DeviceKey, Rules};
 use super::gpu_model;
 use super::ledger::Ledger;
-use super::pricing::{PriceModel, PriceSheet};
+use super::pricing::{NodeFacts, PriceModel, PriceSheet};
 use super::report::{LastCharge, Report};
 use super::window::Window;
 
@@ -28,8 +28,8 @@ use self::open::{Open, OpenGpu};
 /// How the meter charges.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// How the capacity was bought.
-    pub price_model: PriceModel,
+    /// How the capacity was bought; `None` to go by the price file and the node's labels.
+    pub price_model: Option<PriceModel>,
     /// Work at or below this is none: the holder is idle.
     pub idle_threshold: Ppm,
     /// Over how long a time work is judged.
@@ -109,9 +109,11 @@ impl Meter {
         let gpus = known_gpus(seen, before);
         let attributed = attribution::attribute(seen, &gpus, &self.policy.rules, &mut self.memory);
         let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
-        let open = |(gpu, claims): (Arc<Gpu>, _)| {
+        let node = NodeFacts::of(&seen.node, gpus.len(), seen.wall, self.prices.catalogue.as_deref());
+        let prices = self.prices.on(&node, self.policy.price_model);
+        let open = |(position, (gpu, claims)): (usize, (Arc<Gpu>, _))| {
             let model = gpu_model::of_product(&gpu.product);
-            let quote = self.prices.quote(&model, self.policy.price_model);
+            let quote = prices.quote(&model, position);
             OpenGpu::new(gpu, model, quote, claims, &pods)
         };
         // What was charged stays charged: an observation from the past opens no time a second time.
@@ -119,9 +121,12 @@ impl Meter {
         let next = Open {
             at: charged_until.map_or(seen.at, |until| until.max(seen.at)),
             boot: Arc::clone(&seen.boot),
-            gpus: gpus.into_iter().zip(attributed.gpus).map(open).collect(),
+            gpus: gpus.into_iter().zip(attributed.gpus).enumerate().map(open).collect(),
             conflicts: attributed.conflicts,
             unmapped: attributed.unmapped,
+            price_model: prices.price_model(),
+            capacity_type: prices.capacity_type().cloned(),
+            node,
         };
         next.gpus.iter().for_each(|gpu| gpu.open_accounts(&mut self.ledger));
         next

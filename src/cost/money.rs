@@ -7,7 +7,7 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
 
-use crate::observation::Span;
+use crate::observation::{Ppm, Span};
 
 use super::share::scaled;
 
@@ -55,6 +55,23 @@ impl Rate {
     pub const fn over(self, span: Span) -> Cost {
         // The product of two 64-bit integers always fits.
         Cost(self.0 as u128 * span.as_nanos() as u128)
+    }
+
+    /// The part of the rate that is at `position` of `parts`, from 0 on. The parts add up to the rate: what whole
+    /// billionths leave over goes to the first parts, a billionth each. Nothing where there are no parts.
+    #[must_use]
+    pub const fn part(self, position: u64, parts: u64) -> Self {
+        match (self.0.checked_div(parts), self.0.checked_rem(parts)) {
+            (Some(part), Some(left_over)) => Self(if position < left_over { part + 1 } else { part }),
+            _ => Self(0),
+        }
+    }
+
+    /// The rate after `discount` was taken off, rounded up to a billionth.
+    #[must_use]
+    pub fn less(self, discount: Ppm) -> Self {
+        let off = u128::from(self.0) * u128::from(discount.get()) / u128::from(Ppm::ALL.get());
+        Self(self.0.saturating_sub(u64::try_from(off).unwrap_or(u64::MAX)))
     }
 
     /// The rate in dollars per hour, for showing. The one conversion of a rate to a float.
@@ -247,6 +264,24 @@ mod tests {
         let rate = Rate::from_nanos_per_hour(8_000_000_000);
         assert_eq!(rate.over(Span::from_secs(3_600)), Cost::from_cents(800));
         assert_eq!(rate.over(Span::from_secs(3_600)).dollars().to_string(), "8");
+    }
+
+    #[test]
+    fn the_parts_of_a_rate_add_up_to_it() {
+        for (nanos, parts) in [(88_490_000_000, 8), (1_000_000_000, 3), (7, 8), (u64::MAX, 16), (5, 1)] {
+            let rate = Rate::from_nanos_per_hour(nanos);
+            let all: Vec<Rate> = (0..parts).map(|position| rate.part(position, parts)).collect();
+            assert_eq!(all.iter().copied().sum::<Rate>(), rate, "{nanos} / {parts}");
+            assert!(all[0].0 - all[all.len() - 1].0 <= 1, "{all:?}");
+        }
+        assert_eq!(Rate::from_nanos_per_hour(7).part(0, 0), Rate::default());
+    }
+
+    #[test]
+    fn a_discount_is_a_part_of_the_rate() {
+        let rate = Rate::from_nanos_per_hour(6_880_000_001);
+        assert_eq!(rate.less(Ppm::from_percent(8)), Rate::from_nanos_per_hour(6_329_600_001));
+        assert_eq!((rate.less(Ppm::ZERO), rate.less(Ppm::ALL)), (rate, Rate::default()));
     }
 
     #[test]

@@ -1,65 +1,56 @@
 //! Which rate applies to a GPU, and why.
 //!
-//! The first rule that matches wins: the operator's price for the model, the built-in list price of the model, the
-//! operator's `default` if there is one, and otherwise the GPU is *unpriced*: a state, not a zero and not a guess.
-//! A price model that a row does not offer falls back to on-demand, and the quote says so.
+//! The first rule that matches wins: an override of the operator's that matches the node, the operator's price for the
+//! model, the catalogue's price of the node's instance, the built-in list price of the model, the operator's `default` if
+//! there is one, and otherwise the GPU is *unpriced*: a state, not a zero and not a guess.
+//!
+//! How the node was bought decides the column: what the daemon was told, else an override that says so, else the node's
+//! labels, else on-demand. A price model that a row does not offer falls back to on-demand, and the quote says so.
+//!
+//! The price of a whole node is divided so that the GPUs of the node add up to it: what is left over after the division
+//! by whole billionths of a dollar goes to the first GPUs in the order of their UUIDs, a billionth each.
+
+mod catalogue;
+mod date;
+mod node;
+mod overrides;
+mod owned;
+mod prices;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::money::Rate;
+use crate::observation::Ppm;
+
+pub use self::catalogue::{Catalogue, Instance};
+pub use self::date::Date;
+pub use self::node::{CapacityType, NodeFacts, PriceModelRule};
+pub use self::overrides::{Discount, Match, Override, OverridePrices};
+pub use self::owned::{OwnedHardware, Power};
+pub use self::prices::{Change, PriceModel, PriceTable, Prices, Provenance};
 
 /// All prices that we know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriceSheet {
-    /// What the operator wrote.
+    /// What the operator wrote for some nodes, in the order of the file.
+    pub overrides: Vec<Override>,
+    /// What the operator wrote for GPU models.
     pub file: PriceTable,
-    /// The list prices that are compiled in.
+    /// The list prices of instances; `None` if they are switched off.
+    pub catalogue: Option<Arc<Catalogue>>,
+    /// The list prices of GPU models that are compiled in.
     pub built_in: PriceTable,
+    /// Labels that tell how a node was bought, before those that we know ourselves.
+    pub price_model_rules: Vec<PriceModelRule>,
+    /// How nodes are bought whose labels do not say so; `None` for on demand.
+    pub usual_price_model: Option<PriceModel>,
+    /// What the provider takes off its list prices; the first that matches counts.
+    pub discounts: Vec<Discount>,
     /// What a thousand tokens of a model cost at its list price, by model name.
     pub model_costs: BTreeMap<Arc<str>, TokenPrices>,
-}
-
-/// Prices by normalised GPU model, with the price for models that are not listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PriceTable {
-    /// Prices by GPU model, such as `nvidia-a100-80gb`.
-    pub models: BTreeMap<Arc<str>, Prices>,
-    /// What a GPU of any other model costs, if somebody wrote that down.
-    pub default: Option<Prices>,
-}
-
-/// What one GPU of a model costs per hour, by price model; `None` where nobody offers it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prices {
-    /// Pay as you go.
-    pub on_demand: Option<Rate>,
-    /// Interruptible capacity.
-    pub spot: Option<Rate>,
-    /// Committed for one year, nothing paid up front.
-    pub reserved_1y: Option<Rate>,
-    /// Where the prices were read, for people.
-    pub source: Option<Arc<str>>,
-    /// The day the prices were valid on.
-    pub as_of: Option<Date>,
-}
-
-/// A day of the Gregorian calendar in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Date {
-    days_since_epoch: u32,
-}
-
-/// A column of the price sheet: how the capacity was bought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PriceModel {
-    /// Pay as you go.
-    #[default]
-    OnDemand,
-    /// Interruptible capacity.
-    Spot,
-    /// Committed for one year, nothing paid up front.
-    Reserved1y,
+    /// What one unit of another currency is worth, in billionths of a dollar.
+    pub exchange_rates: BTreeMap<Arc<str>, u64>,
 }
 
 /// What a thousand tokens cost, in nano-dollars.
@@ -69,14 +60,27 @@ pub struct TokenPrices {
     pub input_nanos: u64,
     /// Nano-dollars per 1,000 tokens written.
     pub output_nanos: u64,
+    /// Nano-dollars per 1,000 tokens read that were read before; `None` if they cost what others do.
+    pub cached_input_nanos: Option<u64>,
+}
+
+/// The prices of one node: what is looked up once for all its GPUs.
+#[derive(Clone, Debug)]
+pub struct NodePrices<'a> {
+    sheet: &'a PriceSheet,
+    node: &'a NodeFacts,
+    /// The price model that somebody insists on.
+    told: Option<PriceModel>,
+    capacity_type: Option<CapacityType>,
+    instance: Option<&'a Arc<Instance>>,
 }
 
 /// The rate of a GPU and how it was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
     /// What the GPU costs.
     pub effective: Rate,
-    /// What it costs on demand, for comparison; `None` when there is no on-demand price.
+    /// What it costs on demand without a discount, for comparison; `None` when there is no on-demand price.
     pub list: Option<Rate>,
     /// The price model that `effective` is of.
     pub price_model: PriceModel,
@@ -86,113 +90,174 @@ pub struct Quote {
     pub rule: PriceRule,
     /// The day the price was valid on, where the sheet says so.
     pub as_of: Option<Date>,
+    /// Which override or row of the catalogue it was; `None` where the GPU's model is the row.
+    pub origin: Option<Arc<str>>,
+    /// Who published the price, for people; `None` where nobody wrote it down.
+    pub source: Option<Arc<str>>,
+    /// What was taken off the list price.
+    pub discount: Ppm,
 }
 
 /// Which rule found a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PriceRule {
+    /// The operator's price for nodes such as this one.
+    Override,
     /// The operator's price for the GPU's model.
     File,
+    /// The list price of the node's instance type in its region.
+    Catalogue,
     /// The built-in list price of the GPU's model.
     BuiltIn,
     /// The operator's price for models that are not listed.
     FileDefault,
 }
 
+/// A row of prices, what it is the price of, and where it stands.
+struct Row<'a> {
+    rule: PriceRule,
+    prices: &'a Prices,
+    /// Among how many GPUs it is divided.
+    gpus: u32,
+    origin: Option<String>,
+}
+
 // === impl PriceSheet ===
 
 impl PriceSheet {
-    /// The rate of a GPU of `model` under `wanted`, or `None` when no price is known.
+    /// The prices of a node; `told` is the price model that was asked for, whatever the node's labels say.
     #[must_use]
-    pub fn quote(&self, model: &str, wanted: PriceModel) -> Option<Quote> {
-        let rules = [
-            (PriceRule::File, self.file.models.get(model)),
-            (PriceRule::BuiltIn, self.built_in.models.get(model)),
-            (PriceRule::FileDefault, self.file.default.as_ref()),
-        ];
-        rules.into_iter().find_map(|(rule, prices)| prices?.quote(wanted, rule))
+    pub fn on<'a>(&'a self, node: &'a NodeFacts, told: Option<PriceModel>) -> NodePrices<'a> {
+        let instance = || {
+            let (provider, region) = (node.provider.as_deref()?, node.region.as_deref()?);
+            self.catalogue.as_ref()?.instance(provider, region, node.instance_type.as_deref()?)
+        };
+        let capacity_type = node.capacity_type(&self.price_model_rules);
+        NodePrices { sheet: self, node, told, capacity_type, instance: instance() }
     }
 
     /// The day of the oldest price that the operator wrote, or else of the oldest built-in price.
     #[must_use]
     pub fn as_of(&self) -> Option<Date> {
-        self.file.as_of().or_else(|| self.built_in.as_of())
+        let overrides = self.overrides.iter().filter_map(|it| it.prices.as_ref()).filter_map(|it| match it {
+            OverridePrices::Gpu(prices) | OverridePrices::Node { prices, .. } => prices.oldest(),
+        });
+        overrides.chain(self.file.as_of()).min().or_else(|| self.built_in.as_of())
     }
 }
 
-impl PriceTable {
-    fn as_of(&self) -> Option<Date> {
-        self.models.values().filter_map(|prices| prices.as_of).min()
-    }
-}
+// === impl NodePrices ===
 
-// === impl Prices ===
-
-impl Prices {
-    /// The price under one price model.
+impl NodePrices<'_> {
+    /// The price model that applies to the node as a whole.
     #[must_use]
-    pub fn under(&self, price_model: PriceModel) -> Option<Rate> {
-        match price_model {
-            PriceModel::OnDemand => self.on_demand,
-            PriceModel::Spot => self.spot,
-            PriceModel::Reserved1y => self.reserved_1y,
-        }
+    pub fn price_model(&self) -> PriceModel {
+        self.wanted("")
     }
 
-    fn quote(&self, wanted: PriceModel, rule: PriceRule) -> Option<Quote> {
-        let quote = |effective, price_model, fell_back| Quote {
-            effective,
-            list: self.on_demand,
-            price_model,
-            fell_back,
-            rule,
-            as_of: self.as_of,
+    /// How the node was bought, where a label says so.
+    #[must_use]
+    pub fn capacity_type(&self) -> Option<&CapacityType> {
+        self.capacity_type.as_ref()
+    }
+
+    /// The rate of the node's GPU that is at `position` in the order of their UUIDs, from 0 on; `None` when no price is
+    /// known.
+    #[must_use]
+    pub fn quote(&self, gpu_model: &str, position: usize) -> Option<Quote> {
+        let wanted = self.wanted(gpu_model);
+        let discount = self.sheet.discounts.iter().find(|it| it.matching.matches(self.node, gpu_model));
+        let discount = discount.map_or(Ppm::ZERO, |discount| discount.part);
+        let position = u64::try_from(position).unwrap_or(u64::MAX);
+        self.rows(gpu_model).find_map(|row| row.quote(wanted, discount, position))
+    }
+
+    fn wanted(&self, gpu_model: &str) -> PriceModel {
+        let applying = self.applying(gpu_model).find_map(|it| it.price_model);
+        let by_label = self.capacity_type.as_ref().map(|it| it.price_model);
+        self.told.or(applying).or(by_label).or(self.sheet.usual_price_model).unwrap_or_default()
+    }
+
+    fn applying<'a>(&'a self, gpu_model: &'a str) -> impl Iterator<Item = &'a Override> {
+        self.sheet.overrides.iter().filter(|it| it.applies(self.node, gpu_model))
+    }
+
+    /// Every row that is for the GPU, in the order in which they count.
+    fn rows<'a>(&'a self, gpu_model: &'a str) -> impl Iterator<Item = Row<'a>> {
+        let Self { sheet, node, .. } = self;
+        let overrides = self.applying(gpu_model).filter_map(|it| self.override_row(it));
+        let of_model = |rule, table: &'a PriceTable| {
+            table.row(gpu_model, node.today).map(|prices| Row { rule, prices, gpus: 1, origin: None })
         };
-        match self.under(wanted) {
-            Some(rate) => Some(quote(rate, wanted, false)),
-            None => self.on_demand.map(|rate| quote(rate, PriceModel::OnDemand, true)),
+        let default = sheet.file.default_row(node.today);
+        let default =
+            default.map(|prices| Row { rule: PriceRule::FileDefault, prices, gpus: 1, origin: None });
+        overrides
+            .chain(of_model(PriceRule::File, &sheet.file))
+            .chain(self.instance.map(|instance| self.instance_row(instance)))
+            .chain(of_model(PriceRule::BuiltIn, &sheet.built_in))
+            .chain(default)
+    }
+
+    fn override_row<'a>(&self, found: &'a Override) -> Option<Row<'a>> {
+        let (prices, gpus) = match found.prices.as_ref()? {
+            OverridePrices::Gpu(prices) => (prices, 1),
+            OverridePrices::Node { prices, gpus } => {
+                (prices, self.gpus(gpus.or_else(|| self.instance.and_then(|it| it.gpus))))
+            }
+        };
+        Some(Row { rule: PriceRule::Override, prices, gpus, origin: Some(found.name.to_string()) })
+    }
+
+    fn instance_row<'a>(&self, instance: &'a Instance) -> Row<'a> {
+        let Instance { provider, region, instance_type, .. } = instance;
+        Row {
+            rule: PriceRule::Catalogue,
+            prices: &instance.prices,
+            gpus: self.gpus(instance.gpus),
+            origin: Some(format!("{provider}/{region}/{instance_type}")),
         }
+    }
+
+    /// Among how many GPUs the price of the node is divided: as many as it has or, if more are seen, as are seen. A GPU
+    /// that the driver does not show was paid for as well; the others do not pay for it.
+    fn gpus(&self, known: Option<u32>) -> u32 {
+        known.unwrap_or(1).max(self.node.gpus).max(1)
     }
 }
 
-// === impl Date ===
+// === impl Row ===
 
-impl Date {
-    /// The day, or `None` when the calendar has no such day or it is before 1970.
-    #[must_use]
-    pub fn from_calendar(year: u32, month: u32, day: u32) -> Option<Self> {
-        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-        let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        let length = *lengths.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
-        if !(1970..=9999).contains(&year) || day == 0 || day > length {
-            return None;
-        }
-        let leap_days = |y: u32| y / 4 - y / 100 + y / 400;
-        let before_year = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969);
-        let before_month: u32 = lengths.iter().take(usize::try_from(month - 1).ok()?).sum();
-        Some(Self { days_since_epoch: before_year + before_month + day - 1 })
-    }
-
-    /// Seconds from the epoch to the day's first moment in UTC.
-    #[must_use]
-    pub fn unix_seconds(self) -> u64 {
-        u64::from(self.days_since_epoch) * 86_400
+impl Row<'_> {
+    fn quote(&self, wanted: PriceModel, discount: Ppm, position: u64) -> Option<Quote> {
+        let (price, price_model) = self.prices.applying(wanted)?;
+        let discount = if price_model.is_discounted() { discount } else { Ppm::ZERO };
+        let part = |price: Rate| price.part(position, self.gpus.into());
+        Some(Quote {
+            effective: part(price.less(discount)),
+            list: self.prices.on_demand.map(part),
+            price_model,
+            fell_back: price_model != wanted,
+            rule: self.rule,
+            as_of: self.prices.as_of(price_model),
+            origin: self.origin.as_deref().map(Arc::from),
+            source: self.prices.source(price_model).cloned(),
+            discount,
+        })
     }
 }
 
-// === impl PriceModel ===
+// === impl Quote ===
 
-impl PriceModel {
-    /// Every price model, in the order of a sheet's columns.
-    pub const ALL: [Self; 3] = [Self::OnDemand, Self::Spot, Self::Reserved1y];
-
-    /// The price model as it is written in a price file, a flag and a label.
+impl Quote {
+    /// Which rule it was, in one word, with the override or the row of the catalogue and its day after a colon.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OnDemand => "on_demand",
-            Self::Spot => "spot",
-            Self::Reserved1y => "reserved_1y",
+    pub fn rule_in_full(&self) -> String {
+        let rule = self.rule.as_str();
+        match (&self.origin, self.as_of.filter(|_| self.rule == PriceRule::Catalogue)) {
+            (None, _) => rule.to_owned(),
+            (Some(origin), None) => format!("{rule}:{origin}"),
+            (Some(origin), Some(day)) => format!("{rule}:{origin}@{day}"),
         }
     }
 }
@@ -204,7 +269,9 @@ impl PriceRule {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Override => "override",
             Self::File => "file",
+            Self::Catalogue => "catalogue",
             Self::BuiltIn => "built_in",
             Self::FileDefault => "file_default",
         }
@@ -212,53 +279,4 @@ impl PriceRule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[expect(clippy::unnecessary_wraps, reason = "a row holds optional rates")]
-    fn rate(cents: u64) -> Option<Rate> {
-        Some(Rate::from_nanos_per_hour(cents * 10_000_000))
-    }
-
-    fn table(rows: &[(&str, Prices)]) -> PriceTable {
-        PriceTable {
-            models: rows.iter().map(|(model, prices)| (Arc::from(*model), prices.clone())).collect(),
-            default: None,
-        }
-    }
-
-    #[test]
-    fn the_first_rule_that_matches_wins() {
-        let mut sheet = PriceSheet {
-            file: table(&[("a", Prices { on_demand: rate(100), ..Prices::default() })]),
-            built_in: table(&[
-                ("a", Prices { on_demand: rate(900), ..Prices::default() }),
-                ("b", Prices { on_demand: rate(300), spot: rate(90), ..Prices::default() }),
-            ]),
-            ..PriceSheet::default()
-        };
-        let found = |sheet: &PriceSheet, model| {
-            sheet
-                .quote(model, PriceModel::Spot)
-                .map(|q| (Some(q.effective), q.price_model, q.fell_back, q.rule))
-        };
-        assert_eq!(found(&sheet, "a"), Some((rate(100), PriceModel::OnDemand, true, PriceRule::File)));
-        assert_eq!(found(&sheet, "b"), Some((rate(90), PriceModel::Spot, false, PriceRule::BuiltIn)));
-        assert_eq!(found(&sheet, "c"), None);
-        sheet.file.default = Some(Prices { on_demand: rate(50), ..Prices::default() });
-        assert_eq!(found(&sheet, "c"), Some((rate(50), PriceModel::OnDemand, true, PriceRule::FileDefault)));
-    }
-
-    #[test]
-    fn the_calendar_is_the_calendar() {
-        let days = |y, m, d| Date::from_calendar(y, m, d).map(|date| date.days_since_epoch);
-        assert_eq!(days(1970, 1, 1), Some(0));
-        assert_eq!(days(2000, 3, 1), Some(11_017));
-        assert_eq!(days(2026, 7, 20), Some(20_654));
-        assert_eq!(days(2024, 2, 29), Some(19_782));
-        assert_eq!(days(2026, 2, 29), None);
-        assert_eq!(days(2026, 13, 1), None);
-        assert_eq!(days(2026, 0, 1), None);
-        assert_eq!(days(1969, 12, 31), None);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::observation::{CostLabels, DeviceId, Fault, Gpu, Node, Ppm, Span, UnixTime, Uptime, Workload};
 
 use super::money::{Amount, Cost, GpuTime, Rate};
-use super::pricing::{PriceModel, PriceSheet, Quote};
+use super::pricing::{CapacityType, NodeFacts, PriceModel, PriceSheet, Quote};
 
 pub use self::sharing::{Attribution, Basis, Sharing};
 pub use self::state::{State, Totals};
@@ -45,8 +45,12 @@ pub struct Report {
     pub unmapped_devices: usize,
     /// How often two pods were found to name one exclusive device.
     pub allocation_conflicts: u64,
-    /// How the node's capacity was bought.
+    /// What prices depend on: where the node is, and what it is.
+    pub facts: NodeFacts,
+    /// How the node's capacity was bought, as we take it.
     pub price_model: PriceModel,
+    /// How the node was bought as one of its labels says; `None` if none does.
+    pub capacity_type: Option<CapacityType>,
     /// Payers that share a line because there are too many of them.
     pub folded_payers: usize,
     /// The prices that are in force.

@@ -6,7 +6,7 @@ use super::*;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::money::{Cost, GpuTime, Rate};
-use crate::cost::pricing::{PriceModel, PriceSheet, PriceTable, Prices};
+use crate::cost::pricing::{PriceSheet, PriceTable, Prices};
 use crate::cost::report::{Attribution, Report, Sharing, State};
 use crate::observation::{DeviceTarget, Fault, Ppm, Span, UtilizationSource};
 
@@ -29,7 +29,7 @@ fn at(demo: &Demo, seconds: u64) -> Observation {
 
 fn meter() -> Meter {
     let policy = Policy {
-        price_model: PriceModel::OnDemand,
+        price_model: None,
         idle_threshold: Ppm::from_percent(1),
         idle_window: Span::from_secs(60),
         longest_interval: Span::from_secs(60),
@@ -43,7 +43,7 @@ fn meter() -> Meter {
     };
     let prices = Prices { on_demand: Some(RATE), ..Prices::default() };
     let models = BTreeMap::from([("nvidia-h100-80gb".into(), prices)]);
-    let sheet = PriceSheet { file: PriceTable { models, default: None }, ..PriceSheet::default() };
+    let sheet = PriceSheet { file: PriceTable { models, ..PriceTable::default() }, ..PriceSheet::default() };
     Meter::new(policy, Arc::new(sheet))
 }
 

@@ -215,7 +215,7 @@ fn imbalance_banner(report: &Report) -> Markup {
 
 /// What the node costs per hour now, as far as prices are known.
 fn rate_now(report: &Report) -> Rate {
-    report.devices.iter().filter_map(|line| line.quote).map(|quote| quote.effective).sum()
+    report.devices.iter().filter_map(|line| line.quote.as_ref()).map(|quote| quote.effective).sum()
 }
 
 fn headline(report: &Report) -> Markup {

@@ -115,7 +115,7 @@ catalog! {
                 "gpu_uuid", "gpu", "gpu_model", "product", "minor", "pci_bus_id", "sharing", "price_rule", "price_model",
                 "utilization_source", "attribution_method", "driver_version",
             ],
-            "What the GPU is, how it is shared, priced and measured; always 1. A label is empty where nobody said.";
+            "What the GPU is, how it is shared, priced and measured; always 1. price_rule is file, built_in or file_default, or override: or catalogue: with the name of the override or the row of the catalogue and its day; price_model is on_demand where the one that was wanted has no price. A label is empty where nobody said.";
         MigInfo: Info "gpu_cost_mig_info" &["gpu_uuid", "mig_uuid", "mig_profile", "gpu_instance"],
             "A MIG device that exists now; always 1.";
         MigMemoryUsed: Amount "gpu_cost_mig_memory_used_bytes" &["gpu_uuid", "mig_uuid", "mig_profile", "gpu_instance"],
@@ -158,7 +158,7 @@ catalog! {
     }
     Node {
         NodeInfo: Info "gpu_cost_node_info" &["provider", "instance_type", "region_name", "zone_name", "capacity_type", "price_model"],
-            "What the node is, from its well-known labels, and the price model that its GPUs are priced by; always 1. A label is empty where nobody said.";
+            "What the node is, from its labels, and the price model that its GPUs are priced by; always 1. capacity_type is how the node was bought as a label says, reserved meaning a capacity reservation, which is no discount. A label is empty where nobody said.";
         NodeGpus: Reading "gpu_cost_node_gpus" &["kind"],
             "GPUs of the node: kind=expected is those seen since boot, kind=seen those that the driver shows now.";
         LedgerImbalance: Amount "gpu_cost_ledger_imbalance_dollars" &[],
@@ -171,6 +171,8 @@ catalog! {
             "GPU-seconds of pauses short enough to be charged, as unmeasured, to who was there before and after. reason=gap.";
         ModelPrice: Reading "gpu_cost_model_price_dollars_per_1k_tokens" &["model", "direction"],
             "List price in US dollars of 1,000 tokens that the model reads (direction=input) or writes (direction=output), from the price file's model_costs.";
+        ExchangeRate: Reading "gpu_cost_exchange_rate" &["currency"],
+            "US dollars that one unit of the currency is worth, as the price file says; every amount here is in US dollars. Absent if the file names no rate.";
     }
     Exporter {
         Simulated: Reading "gpu_cost_exporter_simulated" &[],

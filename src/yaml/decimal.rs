@@ -10,6 +10,9 @@ pub(crate) const DECIMALS: i64 = 9;
 /// range of a 64-bit integer that the rates of a whole node can be added.
 pub(crate) const LARGEST: u64 = 1_000_000;
 
+/// Billionths in one.
+pub(crate) const ONE: u64 = 1_000_000_000;
+
 /// Why a text is no number that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
@@ -19,7 +22,7 @@ pub(crate) enum Unusable {
     Negative,
     /// It has digits beyond the ninth decimal.
     TooPrecise,
-    /// It is more than [`LARGEST`].
+    /// It is more than is accepted.
     TooLarge,
 }
 
@@ -33,6 +36,11 @@ struct Parts<'a> {
 
 /// The billionths in a decimal number such as `3.5`, `.5` or `1.5e-07`.
 pub(crate) fn billionths(text: &str) -> Result<u64, Unusable> {
+    billionths_up_to(text, LARGEST)
+}
+
+/// The billionths in a decimal number of at most `largest`, which is at most 18,000,000,000.
+pub(crate) fn billionths_up_to(text: &str, largest: u64) -> Result<u64, Unusable> {
     let parts = parts(text).ok_or(Unusable::NotANumber)?;
     if parts.negative {
         return Err(Unusable::Negative);
@@ -47,7 +55,7 @@ pub(crate) fn billionths(text: &str) -> Result<u64, Unusable> {
     let power = u32::try_from(power).map_err(|_| Unusable::TooPrecise)?;
     let digits: u64 = significant.parse().map_err(|_| Unusable::TooLarge)?;
     let billionths = 10u64.checked_pow(power).and_then(|factor| digits.checked_mul(factor));
-    billionths.filter(|value| *value <= LARGEST * 1_000_000_000).ok_or(Unusable::TooLarge)
+    billionths.filter(|value| *value <= largest.saturating_mul(1_000_000_000)).ok_or(Unusable::TooLarge)
 }
 
 /// Whether a plain scalar is a decimal number, of whatever size and sign.

@@ -9,6 +9,7 @@ pub(crate) fn of(node: &Node) -> String {
     match &node.value {
         Value::Map(entries) if entries.is_empty() => "an empty map".to_owned(),
         Value::Map(_) => "a map".to_owned(),
+        Value::List(items) if items.is_empty() => "an empty list".to_owned(),
         Value::List(_) => "a list".to_owned(),
         Value::Alias => "an alias".to_owned(),
         Value::Scalar { text, plain } => scalar(text, *plain),

@@ -110,6 +110,26 @@ impl Findings {
         entries
     }
 
+    /// The items of a list, each as an entry that is called by its place from 1 on; none if it is no list, or is empty.
+    pub(crate) fn items<'t>(&mut self, entry: &Entry<'t>, expected: &str) -> Vec<Entry<'t>> {
+        if !self.is_plainly_written(entry.value, &entry.path) {
+            return Vec::new();
+        }
+        let item = |(index, value): (usize, &'t Node)| Entry {
+            name: entry.name,
+            key: value,
+            value,
+            path: format!("{}[{}]", entry.path, index + 1),
+        };
+        match &entry.value.value {
+            Value::List(items) if !items.is_empty() => items.iter().enumerate().map(item).collect(),
+            _ => {
+                self.unexpected(entry, expected, "");
+                Vec::new()
+            }
+        }
+    }
+
     /// Tells anchors, aliases and tags, which no rule reads.
     pub(crate) fn is_plainly_written(&mut self, node: &Node, path: &str) -> bool {
         let what = match (node.decoration, &node.value) {

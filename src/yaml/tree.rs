@@ -8,7 +8,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 use super::problem::Problem;
 
-/// How deep maps and lists may be nested. No file needs more than five levels.
+/// How deep maps and lists may be nested. No file needs more than seven levels.
 const MAX_DEPTH: usize = 16;
 
 /// One value and where it begins.
@@ -137,7 +137,7 @@ impl Open {
             (Value::Map(entries), Some(key)) => entries.push((key, node)),
             (Value::Map(_), None) => self.key = Some(node),
             (Value::List(items), _) => items.push(node),
-            _ => {}
+            (Value::Scalar { .. } | Value::Alias, _) => {}
         }
     }
 }

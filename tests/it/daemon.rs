@@ -9,6 +9,7 @@ use fake_nvml::{Board, Energy, MigDevice, Node, Profile};
 use flate2::read::GzDecoder;
 
 use crate::support::daemon::{Daemon, eventually};
+use crate::support::fake_apiserver::FakeApiServer;
 use crate::support::fake_kubelet::{devices, pod};
 use crate::support::node::{FakeNode, flag, uuid};
 use crate::support::scrape::Scrape;
@@ -279,6 +280,46 @@ fn the_price_model_can_be_chosen() {
     assert_eq!(price("on_demand", 0).to_string(), "0.526");
     assert!(price("spot", 0) < 0.3 && price("reserved_1y", 0) < 0.4);
     assert!(price("spot", 1) < price("on_demand", 1));
+}
+
+/// The worked example: eight H100 of a node at 88.49 $/h on demand and 50.61 $/h as spot, which its label says it is.
+#[test]
+fn a_label_turns_a_node_to_spot() {
+    let node = FakeNode::new(&Node::new((0..8).map(Board::h100_80gb)));
+    let file = "overrides: [{ match: { instance_type: a3-highgpu-8g }, node_pricing: { on_demand: 88.49, spot: 50.61 } }]";
+    fs::write(node.path("pricing.yaml"), file).unwrap();
+    let server = FakeApiServer::start();
+    let place = [
+        ("topology.kubernetes.io/region", "us-central1"),
+        ("node.kubernetes.io/instance-type", "a3-highgpu-8g"),
+        ("cloud.google.com/gke-nodepool", "gpu"),
+    ];
+    server.label_node(&place);
+    let daemon = node
+        .start(&[
+            &flag("--pricing.file", &node.path("pricing.yaml")),
+            &flag("--kubernetes.kubeconfig", &server.kubeconfig()),
+            "--node.name=test-node",
+        ])
+        .ready();
+    let prices =
+        |basis| daemon.scrape().values("gpu_cost_device_price_dollars_per_hour", &[("basis", basis)]);
+    let is = |expected: f64| (prices("effective") == vec![expected; 8]).then_some(());
+    eventually("the price on demand", || is(11.06125));
+    server.label_node(&[&place[..], &[("cloud.google.com/gke-spot", "true")]].concat());
+    eventually("the price of spot", || is(6.32625));
+    assert_eq!(prices("list"), [11.06125; 8]);
+    let scrape = daemon.scrape();
+    let rule = [("price_rule", "override:1"), ("price_model", "spot")];
+    assert_eq!(scrape.values("gpu_cost_device_info", &rule), [1.0; 8]);
+    let node = [
+        ("provider", "gcp"),
+        ("region_name", "us-central1"),
+        ("instance_type", "a3-highgpu-8g"),
+        ("capacity_type", "spot"),
+        ("price_model", "spot"),
+    ];
+    assert_eq!(scrape.value("gpu_cost_node_info", &node), Some(1.0));
 }
 
 #[test]

@@ -38,6 +38,8 @@ mod live_prometheus;
 #[cfg(test)]
 mod mig;
 #[cfg(test)]
+mod price_command;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod whose_money;

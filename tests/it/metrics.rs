@@ -144,7 +144,7 @@ fn all_states_are_there_before_anything_was_charged() {
         namespace: namespace.into(),
         labels: CostLabels::default(),
         gpu_model: "m".into(),
-        price_model: report.devices[0].quote.map(|quote| quote.price_model),
+        price_model: report.devices[0].quote.as_ref().map(|quote| quote.price_model),
     };
     let line = |namespace: &str| ShowbackLine { payer: payer(namespace), totals: Totals::default() };
     let mut odd = line("odd");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fake_nvml::{Board, MigDevice, Node, Profile};
 use gpu_cost_exporter::cost::attribution::{MigShare, Rules, SharingPolicy};
 use gpu_cost_exporter::cost::meter::{Meter, Policy};
-use gpu_cost_exporter::cost::pricing::{PriceModel, PriceSheet};
+use gpu_cost_exporter::cost::pricing::PriceSheet;
 use gpu_cost_exporter::cost::report::{Report, State};
 use gpu_cost_exporter::observation::{
     Activity, Allocation, Allocations, DeviceId, DeviceTarget, Gpu, Mig, Observation, PodKey, Ppm, Span,
@@ -36,7 +36,7 @@ type Geometry<'a> = (Board, &'a [Profile], (u64, u64), &'a [(u64, u64)]);
 /// What the ledger says of a node whose MIG devices are held by a pod each, or by nobody.
 fn report(gpus: &[Gpu], mig_share: MigShare, held: bool) -> Arc<Report> {
     let policy = Policy {
-        price_model: PriceModel::OnDemand,
+        price_model: None,
         idle_threshold: Ppm::from_percent(1),
         idle_window: Span::from_secs(60),
         longest_interval: Span::from_secs(15),
@@ -348,6 +348,9 @@ fn the_share_and_who_pays_for_free_slots_can_be_chosen() {
     let slots = [0, 1].map(|n| format!("{}::{n}", mig_uuid(1)));
     node.kubelet.list(vec![pod("ml", "a", "nvidia.com/mig-1g.20gb.shared", &[&slots[0]])]);
     node.kubelet.advertise(devices("nvidia.com/mig-1g.20gb.shared", &[&slots[0], &slots[1]]));
+    let prices = flag("--pricing.file", &node.path("pricing.yaml"));
+    fs::write(node.path("pricing.yaml"), "schema_version: 2\nmig_share: memory\nsharing_policy: active\n")
+        .unwrap();
     for (args, expected) in [
         (&[][..], 1.0 / 7.0 / 2.0),
         (&["--ledger.mig-share=memory"], 2.0 / 8.0 / 2.0),
@@ -355,6 +358,10 @@ fn the_share_and_who_pays_for_free_slots_can_be_chosen() {
             &["--ledger.mig-share=blend", "--ledger.sharing-policy=active"],
             f64::midpoint(1.0 / 7.0, 2.0 / 8.0),
         ),
+        // The price file may say it, too; a flag that is given counts before it.
+        (&[&prices], 2.0 / 8.0),
+        (&[&prices, "--ledger.mig-share=compute"], 1.0 / 7.0),
+        (&[&prices, "--ledger.sharing-policy=slots"], 2.0 / 8.0 / 2.0),
     ] {
         let daemon = node.start(args).ready();
         let scrape = charged(&daemon, "a", "unmeasured");

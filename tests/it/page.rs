@@ -105,7 +105,8 @@ fn a_finops_person_finds_the_numbers_of_the_report() {
     let published = published();
     let report = Arc::clone(published.report.as_ref().expect("a report"));
     let (text, dom) = browse(&Server::start(published, Limits::USUAL));
-    let rate: Rate = report.devices.iter().filter_map(|line| line.quote).map(|quote| quote.effective).sum();
+    let rate: Rate =
+        report.devices.iter().filter_map(|line| line.quote.as_ref()).map(|quote| quote.effective).sum();
     let total: Cost = report.devices.iter().map(|line| line.totals.total_cost()).sum();
     check_shows(
         &text,

@@ -3,19 +3,25 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "snapshots are written by expect-test")]
 
 mod any_text;
+mod catalogue;
+mod resolution;
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use expect_test::{Expect, expect};
+use expect_test::{Expect, expect, expect_file};
 use gpu_cost_exporter::cost::gpu_model;
 use gpu_cost_exporter::cost::money::Rate;
-use gpu_cost_exporter::cost::pricing::{Date, PriceModel, PriceRule, PriceTable, Prices};
-use gpu_cost_exporter::pricing_file::{self, Problem};
+use gpu_cost_exporter::cost::pricing::{Date, NodeFacts, PriceModel, PriceRule, PriceTable, Prices};
+use gpu_cost_exporter::pricing_file::{self, PricingFile, Problem};
 
 const VERSION_1: &str = include_str!("../pricing/version-1.yaml");
 const SHIPPED: &str = include_str!("../../pricing.yaml");
+
+fn parse(text: &str) -> Result<PricingFile, Vec<Problem>> {
+    pricing_file::parse(text, None)
+}
 
 /// What is said about a text: the problems, or `ok` and the warnings.
 fn said_about(text: &str) -> String {
@@ -25,7 +31,7 @@ fn said_about(text: &str) -> String {
             lines
         })
     };
-    match pricing_file::parse(text) {
+    match parse(text) {
         Ok(file) => format!("ok\n{}", list(file.warnings, "warning: ")),
         Err(problems) => {
             assert!(!problems.is_empty(), "refused without a word");
@@ -53,7 +59,10 @@ fn check_prices(values: &[&str], expected: &Expect) {
 #[track_caller]
 fn check_command(path: &str, is_usable: bool, expected: &Expect) {
     let mut out = Vec::new();
-    assert_eq!(pricing_file::check(Path::new(path), &mut out).unwrap(), is_usable);
+    assert_eq!(
+        pricing_file::check(Path::new(path), Date::from_calendar(2026, 8, 1).unwrap(), &mut out).unwrap(),
+        is_usable
+    );
     expected.assert_eq(&String::from_utf8(out).unwrap());
 }
 
@@ -66,7 +75,7 @@ fn rate(nanos: u64) -> Option<Rate> {
 
 #[test]
 fn version_1_loads_as_it_stands() {
-    let file = pricing_file::parse(VERSION_1).unwrap();
+    let file = parse(VERSION_1).unwrap();
     let row = |on_demand, spot, reserved_1y| Prices {
         on_demand: rate(on_demand),
         spot: rate(spot),
@@ -79,7 +88,7 @@ fn version_1_loads_as_it_stands() {
         ("nvidia-t4", row(500_000_000, 150_000_000, 300_000_000)),
     ];
     let models = rows.into_iter().map(|(model, prices)| (Arc::from(model), prices)).collect();
-    assert_eq!(file.prices, PriceTable { models, default: None });
+    assert_eq!(file.prices, PriceTable { models, ..PriceTable::default() });
     let costs: Vec<_> = file
         .model_costs
         .iter()
@@ -96,7 +105,7 @@ fn version_1_loads_as_it_stands() {
 
 #[test]
 fn the_shipped_list_has_a_source_and_a_day_for_every_price() {
-    let list = pricing_file::parse(SHIPPED).unwrap();
+    let list = parse(SHIPPED).unwrap();
     assert_eq!(list, pricing_file::built_in());
     assert_eq!(list.warnings, []);
     assert_eq!(list.prices.default, None);
@@ -112,6 +121,16 @@ fn the_shipped_list_has_a_source_and_a_day_for_every_price() {
     }
     let models: Vec<&str> = list.model_costs.keys().map(|model| &**model).collect();
     assert_eq!(models, ["gpt-4", "llama-2-70b", "llama-2-7b"]);
+}
+
+/// Editors read the schema that the first line of the shipped file names.
+#[test]
+fn the_schema_is_that_of_the_program() {
+    let schema = pricing_file::json_schema();
+    expect_file!["../../pricing.schema.json"].assert_eq(&schema);
+    let id = schema.lines().find_map(|line| line.trim().strip_prefix("\"$id\": \"")).unwrap();
+    let id = id.trim_end_matches("\",");
+    assert_eq!(SHIPPED.lines().next(), Some(format!("# yaml-language-server: $schema={id}").as_str()));
 }
 
 /// Names that NVML gives to boards, the model they are to have, and whether the shipped list has a price for it.
@@ -193,10 +212,10 @@ const BOARDS: &[(&str, &str, bool)] = &[
 
 #[test]
 fn every_board_has_its_model_and_the_price_of_no_other() {
-    let sheet = pricing_file::sheet(None);
+    let sheet = pricing_file::sheet(None, None);
     for (product, model, has_price) in BOARDS {
         assert_eq!(&*gpu_model::of_product(product), *model, "{product}");
-        let quote = sheet.quote(model, PriceModel::OnDemand);
+        let quote = sheet.on(&NodeFacts::default(), None).quote(model, 0);
         assert_eq!(quote.map(|quote| quote.rule), has_price.then_some(PriceRule::BuiltIn), "{product}");
     }
     for model in sheet.built_in.models.keys() {
@@ -206,24 +225,25 @@ fn every_board_has_its_model_and_the_price_of_no_other() {
 
 #[test]
 fn a_sheet_is_the_operators_file_over_the_built_in_list() {
-    let file = pricing_file::parse(
+    let file = parse(
         "gpu_pricing: { nvidia-t4: { on_demand: 0.5 }, default: { on_demand: 1 } }\n\
          model_costs: { gpt-4: { input_tokens: 1, output_tokens: 2 }, mine: { input_tokens: 0, output_tokens: 0 } }",
     );
-    let sheet = pricing_file::sheet(Some(file.unwrap()));
-    let quote =
-        |model| sheet.quote(model, PriceModel::OnDemand).map(|quote| (Some(quote.effective), quote.rule));
+    let sheet = pricing_file::sheet(Some(file.unwrap()), None);
+    let quote = |model| {
+        sheet.on(&NodeFacts::default(), None).quote(model, 0).map(|quote| (Some(quote.effective), quote.rule))
+    };
     assert_eq!(quote("nvidia-t4"), Some((rate(500_000_000), PriceRule::File)));
     assert_eq!(quote("nvidia-a10g"), Some((rate(1_006_000_000), PriceRule::BuiltIn)));
     assert_eq!(quote("nvidia-p40"), Some((rate(1_000_000_000), PriceRule::FileDefault)));
     assert_eq!(sheet.model_costs["gpt-4"].input_nanos, 1_000_000_000);
     assert_eq!(sheet.model_costs.len(), 4);
-    assert_eq!(pricing_file::sheet(None).quote("nvidia-p40", PriceModel::OnDemand), None);
+    assert_eq!(pricing_file::sheet(None, None).on(&NodeFacts::default(), None).quote("nvidia-p40", 0), None);
 }
 
 #[test]
 fn one_file_can_be_written_in_many_ways() {
-    let plain = pricing_file::parse("gpu_pricing:\n  nvidia-a100-80gb:\n    on_demand: 3.5\n").unwrap();
+    let plain = parse("gpu_pricing:\n  nvidia-a100-80gb:\n    on_demand: 3.5\n").unwrap();
     for text in [
         "gpu_pricing: {nvidia-a100-80gb: {on_demand: 3.5}}",
         "{\"gpu_pricing\": {\"nvidia-a100-80gb\": {\"on_demand\": 3.5}}}",
@@ -234,7 +254,7 @@ fn one_file_can_be_written_in_many_ways() {
         "# a comment\ngpu_pricing: # another\n  nvidia-a100-80gb:\t# tabs before a comment\n    on_demand:   +3.5",
         "? gpu_pricing\n: ? nvidia-a100-80gb\n  : on_demand: 3.5\n",
     ] {
-        assert_eq!(pricing_file::parse(text).as_ref(), Ok(&plain), "{text}");
+        assert_eq!(parse(text).as_ref(), Ok(&plain), "{text}");
     }
 }
 
@@ -282,6 +302,7 @@ fn a_price_is_a_plain_decimal_number() {
         &expect![[r#"
             3.5                     ok
             1.5e-07                 ok
+            warning: at most 1/94944000 of the lowest list price: is it per minute, or in thousands?
             -3.5                    expected dollars per hour for one GPU, such as 3.5, found the number `-3.5`, which is below zero
             -0                      expected dollars per hour for one GPU, such as 3.5, found the number `-0`, which is below zero
             0.0000000001            expected dollars per hour for one GPU, such as 3.5, found the number `0.0000000001`, which has more than 9 decimals
@@ -308,8 +329,8 @@ fn a_price_is_a_plain_decimal_number() {
             0x10                    expected dollars per hour for one GPU, such as 3.5, found the number `0x10`
             3.5.1                   expected dollars per hour for one GPU, such as 3.5, found the text `3.5.1`
             [3.5]                   expected dollars per hour for one GPU, such as 3.5, found a list
-            {}                      expected dollars per hour for one GPU, such as 3.5, found an empty map
-            {usd: 3.5}              expected dollars per hour for one GPU, such as 3.5, found a map
+            {}                      expected a price, or a map such as { price: 3.5, as_of: 2026-07-20 }, found an empty map
+            {usd: 3.5}              line 1, gpu_pricing.nvidia-b200.on_demand.usd: expected one of price, source, as_of, found an unknown key
             &price 3.5              expected a plain value, found an anchor (`&`), which is not supported; write it out
             !!float 3.5             expected a plain value, found a tag (`!`), which is not supported; write it out
             !money 3.5              expected a plain value, found a tag (`!`), which is not supported; write it out
@@ -359,8 +380,8 @@ fn a_file_has_its_form() {
     check(
         "[]",
         &expect![[r#"
-        line 1: expected a map with gpu_pricing or model_costs, found a list
-    "#]],
+            line 1: expected a map with gpu_pricing or model_costs, found an empty list
+        "#]],
     );
     check(
         "prices",
@@ -389,15 +410,15 @@ fn a_file_has_its_form() {
     check(
         "gpu_pricing: {}\nmodel_costs: []",
         &expect![[r#"
-        line 1, gpu_pricing: expected a map of GPU models, such as nvidia-t4: { on_demand: 0.526 }, found an empty map
-        line 2, model_costs: expected a map of models, such as gpt-4: { input_tokens: 0.03, output_tokens: 0.06 }, found a list
-    "#]],
+            line 1, gpu_pricing: expected a map of GPU models, such as nvidia-t4: { on_demand: 0.526 }, found an empty map
+            line 2, model_costs: expected a map of models, such as gpt-4: { input_tokens: 0.03, output_tokens: 0.06 }, found an empty list
+        "#]],
     );
     check(
         "gpu_pricing:\n  nvidia-t4:\n    - on_demand: 1",
         &expect![[r#"
-        line 3, gpu_pricing.nvidia-t4: expected a map of prices, such as { on_demand: 3.5, spot: 1.2 }, found a list
-    "#]],
+            ok
+        "#]],
     );
     check(
         "gpu_pricing: { default: { on_demand: 1 }, Default: { spot: 1 } }",
@@ -425,13 +446,13 @@ fn the_version_is_1() {
     let said = ["2", "'1'", "1.0", "one", "", "[1]", "99999999999999999999"]
         .map(|version| said_about(&format!("schema_version: {version}\n{VERSION_1}")));
     expect![[r#"
-        line 1, schema_version: expected 1, the only version that this program reads, found the number `2`
-        line 1, schema_version: expected 1, the only version that this program reads, found the text `1`
-        line 1, schema_version: expected 1, the only version that this program reads, found the number `1.0`
-        line 1, schema_version: expected 1, the only version that this program reads, found the text `one`
-        line 1, schema_version: expected 1, the only version that this program reads, found nothing
-        line 1, schema_version: expected 1, the only version that this program reads, found a list
-        line 1, schema_version: expected 1, the only version that this program reads, found the number `99999999999999999999`
+        ok
+        line 1, schema_version: expected 1 or 2, the versions that this program reads, found the text `1`
+        line 1, schema_version: expected 1 or 2, the versions that this program reads, found the number `1.0`
+        line 1, schema_version: expected 1 or 2, the versions that this program reads, found the text `one`
+        line 1, schema_version: expected 1 or 2, the versions that this program reads, found nothing
+        line 1, schema_version: expected 1 or 2, the versions that this program reads, found a list
+        line 1, schema_version: expected 1 or 2, the versions that this program reads, found the number `99999999999999999999`
     "#]].assert_eq(&said.concat());
 }
 
@@ -477,7 +498,7 @@ fn a_source_is_text_and_a_date_a_day() {
     check(
         "gpu_pricing:\n  nvidia-t4:\n    on_demand: 1\n    source: 2026\n    as_of: 2026-7-1\n  nvidia-l4:\n    on_demand: 1\n    source: |\n      two\n      lines\n    as_of: 2026-13-01",
         &expect![[r#"
-            line 4, gpu_pricing.nvidia-t4.source: expected text that says where the prices come from, found the number `2026`
+            line 4, gpu_pricing.nvidia-t4.source: expected text that says where the prices come from, found the number `2026`; put it in quotes
             line 5, gpu_pricing.nvidia-t4.as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-7-1`
             line 9, gpu_pricing.nvidia-l4.source: expected text on one line, found a line break or a control character in it
             line 11, gpu_pricing.nvidia-l4.as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-13-01`, which is no day since 1970
@@ -486,9 +507,9 @@ fn a_source_is_text_and_a_date_a_day() {
     check(
         "gpu_pricing: { nvidia-t4: { spot: 1, source: [], as_of: {} } }",
         &expect![[r#"
-        line 1, gpu_pricing.nvidia-t4.source: expected text that says where the prices come from, found a list
-        line 1, gpu_pricing.nvidia-t4.as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found an empty map
-    "#]],
+            line 1, gpu_pricing.nvidia-t4.source: expected text that says where the prices come from, found an empty list
+            line 1, gpu_pricing.nvidia-t4.as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found an empty map
+        "#]],
     );
     check(
         "gpu_pricing: { nvidia-t4: { spot: 1, source: '', as_of: 20260701 } }",
@@ -510,7 +531,7 @@ fn nothing_has_two_meanings() {
     check(
         "base: &base { on_demand: 1 }\ngpu_pricing:\n  nvidia-t4: *base\n  nvidia-l4:\n    <<: *base\n    spot: 1\n  &a nvidia-a10: &b\n    on_demand: !!str 1\n",
         &expect![[r#"
-            line 1, base: expected one of gpu_pricing, model_costs, schema_version, found an unknown key
+            line 1, base: expected one of gpu_pricing, model_costs, schema_version, currency, exchange_rates, as_of, defaults, overrides, price_model_rules, discounts, owned_hardware, energy, budgets, mig_share, sharing_policy, found an unknown key
             line 3, gpu_pricing.nvidia-t4: expected a plain value, found an alias (`*`), which is not supported; write it out
             line 5, gpu_pricing.nvidia-l4.<<: expected no merge key, which is not supported; write the values out
             line 7, gpu_pricing.?: expected a plain value, found an anchor (`&`), which is not supported; write it out
@@ -612,21 +633,99 @@ fn every_mistake_is_told_at_once() {
         "tests/pricing/mistakes.yaml",
         false,
         &expect![[r#"
-        tests/pricing/mistakes.yaml:2: gpu_prices: expected one of gpu_pricing, model_costs, schema_version, found an unknown key; did you mean `gpu_pricing`?
-        tests/pricing/mistakes.yaml:4: nvidia-l4: expected one of gpu_pricing, model_costs, schema_version, found an unknown key; GPU models stand below gpu_pricing: did you mean `gpu_pricing.nvidia-l4`?
-        tests/pricing/mistakes.yaml:7: gpu_pricing.nvidia-a10.on-demand: expected one of on_demand, spot, reserved_1y, source, as_of, found an unknown key; did you mean `on_demand`?
-        tests/pricing/mistakes.yaml:8: gpu_pricing.nvidia-a10.spot: expected dollars per hour for one GPU, such as 3.5, found the text `$0.5`; did you mean `0.5`?
-        tests/pricing/mistakes.yaml:9: gpu_pricing.nvidia-a10.reserved_3y: expected one of on_demand, spot, reserved_1y, source, as_of, found an unknown key
-        tests/pricing/mistakes.yaml:10: gpu_pricing.nvidia-t4: expected a map of prices, such as { on_demand: 3.5, spot: 1.2 }, found the number `0.5`; did you mean `{ on_demand: 0.5 }`?
-        tests/pricing/mistakes.yaml:12: gpu_pricing.nvidia_a100_80gb: expected one row per GPU model, found `NVIDIA A100 80GB PCIe` in line 11 for nvidia-a100-80gb, too
-        tests/pricing/mistakes.yaml:12: gpu_pricing.nvidia_a100_80gb.on_demand: expected dollars per hour for one GPU, such as 3.5, found the number `-3.5`, which is below zero
-        tests/pricing/mistakes.yaml:12: gpu_pricing.nvidia_a100_80gb.as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-02-30`, which is no day since 1970
-        tests/pricing/mistakes.yaml:13: gpu_pricing.nvidia-h100-80gb: expected a map of prices, such as { on_demand: 3.5, spot: 1.2 }, found an empty map
-        tests/pricing/mistakes.yaml:14: gpu_pricing.nvidia-h200: expected at least one of on_demand, spot, reserved_1y, found none
-        tests/pricing/mistakes.yaml:16: model_costs.gpt-4.output_token: expected one of input_tokens, output_tokens, found an unknown key; did you mean `output_tokens`?
-        tests/pricing/mistakes.yaml:17: model_costs.gpt-5: expected input_tokens and output_tokens, found no output_tokens
-        tests/pricing/mistakes.yaml:18: schema_version: expected 1, the only version that this program reads, found the number `2`
+            tests/pricing/mistakes.yaml:2: gpu_prices: expected one of gpu_pricing, model_costs, schema_version, currency, exchange_rates, as_of, defaults, overrides, price_model_rules, discounts, owned_hardware, energy, budgets, mig_share, sharing_policy, found an unknown key; did you mean `gpu_pricing`?
+            tests/pricing/mistakes.yaml:4: nvidia-l4: expected one of gpu_pricing, model_costs, schema_version, currency, exchange_rates, as_of, defaults, overrides, price_model_rules, discounts, owned_hardware, energy, budgets, mig_share, sharing_policy, found an unknown key; GPU models stand below gpu_pricing: did you mean `gpu_pricing.nvidia-l4`?
+            tests/pricing/mistakes.yaml:7: gpu_pricing.nvidia-a10.on-demand: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, source, as_of, valid_from, aliases, memory_gib, gpu_share, found an unknown key; did you mean `on_demand`?
+            tests/pricing/mistakes.yaml:8: gpu_pricing.nvidia-a10.spot: expected dollars per hour for one GPU, such as 3.5, found the text `$0.5`; did you mean `0.5`?
+            tests/pricing/mistakes.yaml:9: gpu_pricing.nvidia-a10.reserved_2y: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, source, as_of, valid_from, aliases, memory_gib, gpu_share, found an unknown key
+            tests/pricing/mistakes.yaml:10: gpu_pricing.nvidia-t4: expected a map of prices, such as { on_demand: 3.5, spot: 1.2 }, found the number `0.5`; did you mean `{ on_demand: 0.5 }`?
+            tests/pricing/mistakes.yaml:12: gpu_pricing.nvidia_a100_80gb: expected one row per GPU model, found `NVIDIA A100 80GB PCIe` in line 11 for nvidia-a100-80gb, too
+            tests/pricing/mistakes.yaml:12: gpu_pricing.nvidia_a100_80gb.on_demand: expected dollars per hour for one GPU, such as 3.5, found the number `-3.5`, which is below zero
+            tests/pricing/mistakes.yaml:12: gpu_pricing.nvidia_a100_80gb.as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-02-30`, which is no day since 1970
+            tests/pricing/mistakes.yaml:13: gpu_pricing.nvidia-h100-80gb: expected a map of prices, such as { on_demand: 3.5, spot: 1.2 }, found an empty map
+            tests/pricing/mistakes.yaml:14: gpu_pricing.nvidia-h200: expected at least one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found none
+            tests/pricing/mistakes.yaml:16: model_costs.gpt-4.output_token: expected one of input_tokens, output_tokens, cached_input_tokens, unit, found an unknown key; did you mean `output_tokens`?
+            tests/pricing/mistakes.yaml:17: model_costs.gpt-5: expected input_tokens and output_tokens, found no output_tokens
+            tests/pricing/mistakes.yaml:18: schema_version: expected 1 or 2, the versions that this program reads, found the number `3`
+        "#]],
+    );
+}
+
+#[test]
+fn every_mistake_of_version_2_is_told_at_once() {
+    check_command(
+        "tests/pricing/mistakes-2.yaml",
+        false,
+        &expect![[r#"
+        tests/pricing/mistakes-2.yaml:6: gpu_pricing.nvidia-t4.aliases: expected a name of one GPU model, found it for `nvidia-l4` in line 9, too
+        tests/pricing/mistakes-2.yaml:7: gpu_pricing.nvidia-t4[2]: expected one row per valid_from, found another one in line 6
+        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3]: expected one row per valid_from, found another one in line 7
+        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].valid_from: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-02-30`, which is no day since 1970
+        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].spot.from: expected one of price, source, as_of, found an unknown key
+        tests/pricing/mistakes-2.yaml:9: gpu_pricing.nvidia-l4.aliases: expected a name of one GPU model, found it for `nvidia-t4` in line 5, too
+        tests/pricing/mistakes-2.yaml:11: overrides[1].match.regoin: expected one of provider, region, zone, instance_type, gpu_model, node_labels, found an unknown key; did you mean `region`?
+        tests/pricing/mistakes-2.yaml:13: overrides[1].node_pricing: expected gpu_pricing or node_pricing, found both; the price of a node is that of its GPUs
+        tests/pricing/mistakes-2.yaml:14: overrides[2].gpus_per_node: expected a count of GPUs, such as 8, found the number `8.5`, which is not whole
+        tests/pricing/mistakes-2.yaml:15: overrides[3].match.node_labels.spot: expected the value of a label, such as dgx, found the boolean `true`; put it in quotes
+        tests/pricing/mistakes-2.yaml:16: overrides[4].gpu_pricing.spt: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found an unknown key; did you mean `spot`?
+        tests/pricing/mistakes-2.yaml:17: overrides[5]: expected valid_until after valid_from, found it before or on that day
+        tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.a: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the text `sport`; did you mean `spot`?
+        tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.b: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the number `5`
+        tests/pricing/mistakes-2.yaml:20: discounts[1].percent: expected percent, such as 8, found the number `108`, which is more than 100
+        tests/pricing/mistakes-2.yaml:20: discounts[2]: expected a map such as { match: { provider: aws }, percent: 8 }, found an empty map
+        tests/pricing/mistakes-2.yaml:21: owned_hardware.x.gpus: expected a count of GPUs, such as 8, found the number `0`, which is not above zero
+        tests/pricing/mistakes-2.yaml:22: energy.tariff[1].from: expected a time of the day in quotes, such as "22:00", found the number `22`; put it in quotes
+        tests/pricing/mistakes-2.yaml:22: energy.tariff[1].to: expected a time of the day in quotes, such as "22:00", found the text `25:00`
+        tests/pricing/mistakes-2.yaml:23: mig_share: expected one of compute, memory, blend, found the text `computee`; did you mean `compute`?
+        tests/pricing/mistakes-2.yaml:24: sharing_policy: expected one of slots, active, found a list
+        tests/pricing/mistakes-2.yaml:25: budgets: expected a list of budgets, such as - { match: { namespace: ml }, monthly_usd: 20000 }, found a map
+        tests/pricing/mistakes-2.yaml:26: defaults.price_basis: expected node_share, found the text `gpu_only`
+        tests/pricing/mistakes-2.yaml:27: exchange_rates.USD: expected US dollars for one unit, such as 1.08, found the number `0`, which is not above zero
+        tests/pricing/mistakes-2.yaml:28: as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `yesterday`
     "#]],
+    );
+    // What a file can only say when the rest of it is right.
+    let with = |text: &str| said_about(&format!("gpu_pricing: {{ default: {{ on_demand: 1 }} }}\n{text}"));
+    let said = [
+        "currency: EUR",
+        "currency: EUR\nexchange_rates: { CHF: 1.2 }",
+        "currency: euro",
+        "currency: JPY\nexchange_rates: { JPY: 0.0065 }\noverrides: [{ match: { instance_type: p5.48xlarge }, gpu_pricing: { on_demand: 1000 } }]",
+        "owned_hardware: { x: { gpu_model: a, gpus: 8, server_usd: 1, life_years: 4, kw: 1 } }",
+        "owned_hardware: { x: { gpu_model: a, gpus: 8, server_usd: 1, life_years: 4, usd_per_kwh: 1, colo_usd_per_kw_month: 1 } }",
+        "owned_hardware: { x: { gpu_model: a, gpus: 8, server_usd: 1, life_years: 0.01, cost_of_capital: 0.1 } }",
+    ];
+    expect![[r#"
+        line 2, currency: expected the rate `exchange_rates.EUR`, found none
+        line 2, currency: expected the rate `exchange_rates.EUR`, found none
+        line 2, currency: expected a currency, such as EUR, found the text `euro`
+        ok
+        line 2, owned_hardware.x: expected usd_per_kwh or colo_usd_per_kw_month beside kw, found neither
+        line 2, owned_hardware.x: expected usd_per_kwh or colo_usd_per_kw_month, found both
+        line 2, owned_hardware.x: expected numbers that make a price per hour, found some that do not
+    "#]]
+    .assert_eq(&said.map(with).concat());
+}
+
+#[test]
+fn what_only_looks_like_a_mistake_in_version_2_is_no_obstacle() {
+    check_command(
+        "tests/pricing/warnings-2.yaml",
+        true,
+        &expect![[r#"
+            tests/pricing/warnings-2.yaml:5: warning: gpu_pricing.nvidia-h100-80gb.on_demand: at least 100 times the list price: is it in cents, or per month?
+            tests/pricing/warnings-2.yaml:5: warning: gpu_pricing.nvidia-h100-80gb.spot: spot is above on_demand
+            tests/pricing/warnings-2.yaml:5: warning: gpu_pricing.nvidia-h100-80gb.spot: at least 290 times the list price: is it in cents, or per month?
+            tests/pricing/warnings-2.yaml:6: warning: gpu_pricing.nvidia-l4.on_demand: at most 1/704 of the lowest list price: is it per minute, or in thousands?
+            tests/pricing/warnings-2.yaml:6: warning: gpu_pricing.nvidia-l4.as_of: the prices are 577 days old; look whether they still hold
+            tests/pricing/warnings-2.yaml:9: warning: gpu_pricing.nvidia-t4[2].spot: spot is above on_demand
+            tests/pricing/warnings-2.yaml:9: warning: gpu_pricing.nvidia-t4[2].as_of: the prices are 212 days old; look whether they still hold
+            tests/pricing/warnings-2.yaml:11: warning: overrides[1].gpu_pricing.on_demand: looks like the price of all 8 GPUs of the node; did you mean node_pricing?
+            tests/pricing/warnings-2.yaml:12: warning: overrides[2].node_pricing.on_demand: looks like the price of one of the node's 8 GPUs; did you mean gpu_pricing?
+            tests/pricing/warnings-2.yaml:14: warning: overrides[4].as_of: the prices are 182 days old; look whether they still hold
+            tests/pricing/warnings-2.yaml:14: warning: overrides[4].gpu_pricing.spot: spot is above on_demand
+            tests/pricing/warnings-2.yaml: ok, 3 GPU models, 0 model costs
+        "#]],
     );
 }
 
@@ -657,8 +756,21 @@ fn what_only_looks_like_a_mistake_is_no_obstacle() {
         "pricing.yaml",
         true,
         &expect![[r#"
-        pricing.yaml: ok, 20 GPU models, 3 model costs
-    "#]],
+            pricing.yaml:37: warning: gpu_pricing.nvidia-a100-40gb.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:44: warning: gpu_pricing.nvidia-a100-80gb.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:51: warning: gpu_pricing.nvidia-a10g.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:57: warning: gpu_pricing.nvidia-b200.as_of: the prices are 212 days old; look whether they still hold
+            pricing.yaml:63: warning: gpu_pricing.nvidia-b300.as_of: the prices are 212 days old; look whether they still hold
+            pricing.yaml:74: warning: gpu_pricing.nvidia-h100-80gb.as_of: the prices are 212 days old; look whether they still hold
+            pricing.yaml:85: warning: gpu_pricing.nvidia-h200.as_of: the prices are 212 days old; look whether they still hold
+            pricing.yaml:97: warning: gpu_pricing.nvidia-l4.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:104: warning: gpu_pricing.nvidia-l40s.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:126: warning: gpu_pricing.nvidia-t4.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:133: warning: gpu_pricing.nvidia-t4g.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:139: warning: gpu_pricing.nvidia-v100-16gb.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml:146: warning: gpu_pricing.nvidia-v100-32gb.as_of: the prices are 244 days old; look whether they still hold
+            pricing.yaml: ok, 20 GPU models, 3 model costs
+        "#]],
     );
 }
 
@@ -700,7 +812,7 @@ fn bytes_that_are_no_text_are_told_with_their_line() {
     let path = dir.path().join("pricing.yaml");
     let said = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        pricing_file::read(&path)
+        pricing_file::read(&path, None)
             .unwrap_err()
             .iter()
             .map(|problem| problem.in_file("f"))
@@ -751,7 +863,7 @@ fn no_input_is_too_deep_or_too_long() {
     "#]],
     );
     let many = (0..50_000).fold(String::from("gpu_pricing:\n"), |text, n| text + &format!("  m{n}: {{}}\n"));
-    let problems = pricing_file::parse(&many).unwrap_err();
+    let problems = parse(&many).unwrap_err();
     assert_eq!(problems.len(), 1_001);
     assert_eq!(problems[1_000].to_string(), "and 49000 more mistakes");
 }

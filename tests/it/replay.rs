@@ -15,7 +15,7 @@ use std::sync::Arc;
 use gpu_cost_exporter::cost::attribution::{MigShare, Rules, SharingPolicy};
 use gpu_cost_exporter::cost::meter::{Meter, Policy};
 use gpu_cost_exporter::cost::money::{Cost, Rate};
-use gpu_cost_exporter::cost::pricing::{PriceModel, PriceSheet, PriceTable, Prices};
+use gpu_cost_exporter::cost::pricing::{PriceSheet, PriceTable, Prices};
 use gpu_cost_exporter::cost::report::{DeviceLine, PodLine, Report, State, Totals};
 use gpu_cost_exporter::observation::{Observation, Ppm, Span};
 use gpu_cost_exporter::trace::{Recorder, Replay};
@@ -102,7 +102,7 @@ fn make_if_missing(kept: &Kept, trace: &Path) {
 
 fn meter(kept: &Kept) -> Meter {
     let policy = Policy {
-        price_model: PriceModel::OnDemand,
+        price_model: None,
         idle_threshold: Ppm::from_percent(1),
         idle_window: Span::from_secs(60),
         longest_interval: Span::from_secs(kept.longest_interval_seconds),
@@ -119,7 +119,10 @@ fn meter(kept: &Kept) -> Meter {
     let models = BTreeMap::from([(model.into(), Prices { on_demand, ..Prices::default() })]);
     Meter::new(
         policy,
-        Arc::new(PriceSheet { file: PriceTable { models, default: None }, ..PriceSheet::default() }),
+        Arc::new(PriceSheet {
+            file: PriceTable { models, ..PriceTable::default() },
+            ..PriceSheet::default()
+        }),
     )
 }
 

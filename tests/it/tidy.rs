@@ -53,8 +53,15 @@ const LAYERS: &[Layer] = &[
     // The files that people write and keep.
     Layer {
         module: "pricing_file",
-        ours: &["cost::gpu_model", "cost::money", "cost::pricing", "yaml"],
-        crates: &["serde", "serde_yaml"],
+        ours: &[
+            "observation",
+            "cost::attribution",
+            "cost::gpu_model",
+            "cost::money",
+            "cost::pricing",
+            "yaml",
+        ],
+        crates: &["serde", "serde_json", "serde_yaml"],
     },
     Layer { module: "labels_file", ours: &["apiserver", "yaml"], crates: &[] },
     Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
@@ -80,7 +87,7 @@ const LAYERS: &[Layer] = &[
     // Where reports go. They know the answer and its words, not how it was found.
     Layer {
         module: "metrics",
-        ours: &["observation", "cost::money", "cost::report", "status"],
+        ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status"],
         crates: &["prometheus", "thiserror"],
     },
     Layer {
@@ -101,11 +108,17 @@ const LAYERS: &[Layer] = &[
         ],
         crates: &["clap", "humantime", "tracing::level_filters", "tracing_subscriber::EnvFilter"],
     },
+    // What is answered at once.
+    Layer {
+        module: "commands",
+        ours: &["observation", "cost::gpu_model", "cost::money", "cost::pricing", "args"],
+        crates: &["serde_json"],
+    },
     // The only module that may know all others.
     Layer { module: "app", ours: EVERYTHING, crates: &["anyhow", "rustix::system", "tokio", "tracing"] },
     Layer {
         module: "main",
-        ours: &["args", "app", "pricing_file"],
+        ours: &["cost::pricing", "clock", "pricing_file", "args", "app"],
         crates: &["anyhow", "clap", "tokio", "tracing", "tracing_subscriber"],
     },
     Layer { module: "lib", ours: &[], crates: &[] },

@@ -55,7 +55,7 @@ impl Meter {
         division: &'d Division<Claim>,
         elapsed: Span,
     ) -> Vec<(&'d Claim, Amount)> {
-        let bill = gpu.quote.map(|quote| quote.effective.over(elapsed));
+        let bill = gpu.quote.as_ref().map(|quote| quote.effective.over(elapsed));
         self.ledger.device(&gpu.gpu.uuid).bill += bill.unwrap_or_default();
         let costs = division.split(bill.unwrap_or_default().units());
         let times = division.split(GpuTime::from(elapsed).nanos());
@@ -111,7 +111,7 @@ impl Meter {
     ) {
         let charge = LastCharge {
             elapsed,
-            rate: gpu.quote.map(|quote| quote.effective),
+            rate: gpu.quote.as_ref().map(|quote| quote.effective),
             work: work.map(Work::fraction),
             parts: parts.iter().filter(|(_, amount)| !amount.is_nothing()).copied().collect(),
         };

@@ -8,7 +8,7 @@ use crate::observation::{CostLabels, Gpu, Health, Pod, PodKey, Uptime, Workload}
 use super::Place;
 use crate::cost::attribution::{Claim, DeviceKey, GpuClaims, Holding};
 use crate::cost::ledger::{Description, Ledger, PodId};
-use crate::cost::pricing::Quote;
+use crate::cost::pricing::{CapacityType, NodeFacts, PriceModel, Quote};
 use crate::cost::report::Payer;
 
 /// What the last observation opened.
@@ -19,6 +19,10 @@ pub(super) struct Open {
     pub(super) gpus: Vec<OpenGpu>,
     pub(super) conflicts: BTreeSet<(DeviceKey, Vec<PodKey>)>,
     pub(super) unmapped: usize,
+    /// What the prices depend on.
+    pub(super) node: NodeFacts,
+    pub(super) price_model: PriceModel,
+    pub(super) capacity_type: Option<CapacityType>,
 }
 
 /// A GPU at the start of an interval.
@@ -56,7 +60,7 @@ impl OpenGpu {
             namespace: Arc::default(),
             labels: CostLabels::default(),
             gpu_model: Arc::clone(&model),
-            price_model: quote.map(|quote| quote.price_model),
+            price_model: quote.as_ref().map(|quote| quote.price_model),
         };
         let holders = claims
             .holdings()

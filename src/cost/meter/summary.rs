@@ -45,7 +45,9 @@ impl Meter {
             allocations_read_at: seen.allocations.as_ref().map(|allocations| allocations.read_at),
             unmapped_devices: open.unmapped,
             allocation_conflicts: self.conflicts,
-            price_model: self.policy.price_model,
+            facts: open.node.clone(),
+            price_model: open.price_model,
+            capacity_type: open.capacity_type.clone(),
             folded_payers: self.ledger.folded_payers(),
             prices: Arc::clone(&self.prices),
         }
@@ -62,7 +64,7 @@ impl Meter {
         DeviceLine {
             gpu: Arc::clone(&open.gpu),
             gpu_model: Arc::clone(&open.model),
-            quote: open.quote,
+            quote: open.quote.clone(),
             totals: account.totals.clone(),
             sharing: open.claims.sharing,
             attribution: worked.attribution(),
@@ -155,7 +157,7 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
 impl Held {
     fn add(&mut self, open: &OpenGpu, holding: &Holding, share: Share) {
         let part = |whole: u128| u64::try_from(share.part_of(whole)).unwrap_or(u64::MAX);
-        match open.quote {
+        match &open.quote {
             Some(quote) => {
                 let nanos = part(quote.effective.nanos_per_hour().into());
                 self.rate = self.rate + Rate::from_nanos_per_hour(nanos);

@@ -33,7 +33,7 @@ struct Rig {
 
 fn policy() -> Policy {
     Policy {
-        price_model: PriceModel::OnDemand,
+        price_model: None,
         idle_threshold: Ppm::from_percent(1),
         idle_window: Span::from_secs(60),
         longest_interval: Span::from_secs(60),
@@ -53,7 +53,7 @@ fn prices(models: &[(&str, u64)]) -> Arc<PriceSheet> {
         ..Prices::default()
     };
     let models = models.iter().map(|(model, cents)| (Arc::from(*model), row(*cents))).collect();
-    Arc::new(PriceSheet { file: PriceTable { models, default: None }, ..PriceSheet::default() })
+    Arc::new(PriceSheet { file: PriceTable { models, ..PriceTable::default() }, ..PriceSheet::default() })
 }
 
 fn gpu(uuid: &str, product: &str) -> Gpu {

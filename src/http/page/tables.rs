@@ -141,7 +141,9 @@ fn sharing(line: &DeviceLine) -> &'static str {
 fn quote(quote: Option<&Quote>) -> Markup {
     let Some(quote) = quote else { return html! { span.alarm { "no price" } } };
     let rule = match quote.rule {
+        PriceRule::Override => "your price for such nodes",
         PriceRule::File => "your price",
+        PriceRule::Catalogue => "list price of the instance",
         PriceRule::BuiltIn => "list price",
         PriceRule::FileDefault => "your default",
     };
@@ -149,10 +151,15 @@ fn quote(quote: Option<&Quote>) -> Markup {
         PriceModel::OnDemand => "on demand",
         PriceModel::Spot => "spot",
         PriceModel::Reserved1y => "reserved 1 year",
+        PriceModel::Reserved3y => "reserved 3 years",
+        PriceModel::SavingsPlan => "savings plan",
+        PriceModel::CapacityBlock => "capacity block",
+        PriceModel::FlexStart => "flex start",
+        PriceModel::Owned => "owned",
     };
     html! {
         (words::price(quote.effective))
-        span.sub { (model) ", " (rule) @if quote.fell_back { " (no other is known)" } }
+        span.sub title=(quote.rule_in_full()) { (model) ", " (rule) @if quote.fell_back { " (no other is known)" } }
     }
 }
 

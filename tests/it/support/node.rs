@@ -70,7 +70,8 @@ impl FakeNode {
         Daemon::start_with(&[&ours, args].concat(), &[("FAKE_NVML_NODE", &description)])
     }
 
-    fn library(&self) -> PathBuf {
+    /// The driver's library.
+    pub(crate) fn library(&self) -> PathBuf {
         FakeDriver::path_in(self.directory.path())
     }
 }

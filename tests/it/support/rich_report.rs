@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Rate};
-use gpu_cost_exporter::cost::pricing::{Date, PriceModel, PriceRule, PriceSheet, Prices, Quote, TokenPrices};
+use gpu_cost_exporter::cost::pricing::{
+    Date, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices, Quote, TokenPrices,
+};
 use gpu_cost_exporter::cost::report::{
     Attribution, Basis, DeviceLine, HoldingLine, Payer, PodDevice, PodLine, Report, Sharing, ShowbackLine,
     State, Totals, XidLine,
@@ -99,8 +101,15 @@ pub(crate) fn report() -> Report {
         allocations_read_at: Some(Uptime::from_nanos(89_997_500_000_000)),
         unmapped_devices: 1,
         allocation_conflicts: 3,
+        facts: NodeFacts {
+            provider: Some("aws".into()),
+            region: Some("us-east-1".into()),
+            instance_type: Some("p5.48xlarge".into()),
+            ..NodeFacts::default()
+        },
         folded_payers: 0,
         price_model: PriceModel::OnDemand,
+        capacity_type: None,
         prices: Arc::new(prices()),
     };
     for (gpu, holder, state, (part, whole), hours) in POSTINGS {
@@ -141,15 +150,17 @@ const POSTINGS: &[Posting] = &[
 
 fn post(report: &mut Report, gpu: usize, holder: Option<usize>, state: State, nanos: u128) {
     let device = &mut report.devices[gpu];
-    let cost =
-        device.quote.map(|quote| Cost::from_units(u128::from(quote.effective.nanos_per_hour()) * nanos));
+    let cost = device
+        .quote
+        .as_ref()
+        .map(|quote| Cost::from_units(u128::from(quote.effective.nanos_per_hour()) * nanos));
     let time = GpuTime::from_nanos(nanos);
     device.totals.post(state, Amount { cost, time });
     let mut payer = Payer {
         namespace: "".into(),
         labels: CostLabels::default(),
         gpu_model: Arc::clone(&device.gpu_model),
-        price_model: device.quote.map(|quote| quote.price_model),
+        price_model: device.quote.as_ref().map(|quote| quote.price_model),
     };
     if let Some(holder) = holder {
         let pod = &mut report.pods[holder];
@@ -172,9 +183,11 @@ fn prices() -> PriceSheet {
         Prices { on_demand: Some(rate(800)), as_of: Date::from_calendar(2026, 7, 1), ..Prices::default() };
     let mut sheet = PriceSheet::default();
     sheet.built_in.models.insert("nvidia-h100-80gb".into(), h100);
-    sheet
-        .model_costs
-        .insert("llama-2-70b".into(), TokenPrices { input_nanos: 800_000, output_nanos: 1_600_000 });
+    sheet.exchange_rates.insert("EUR".into(), 1_080_000_000);
+    sheet.model_costs.insert(
+        "llama-2-70b".into(),
+        TokenPrices { input_nanos: 800_000, output_nanos: 1_600_000, ..TokenPrices::default() },
+    );
     sheet
 }
 
@@ -184,7 +197,17 @@ pub(crate) fn rate(cents: u64) -> Rate {
 
 fn quote(effective: u64, list: u64, price_model: PriceModel, rule: PriceRule) -> Quote {
     let list = Some(rate(list));
-    Quote { effective: rate(effective), list, price_model, fell_back: false, rule, as_of: None }
+    Quote {
+        effective: rate(effective),
+        list,
+        price_model,
+        fell_back: false,
+        rule,
+        as_of: None,
+        origin: None,
+        source: None,
+        discount: Ppm::ZERO,
+    }
 }
 
 fn devices() -> Vec<DeviceLine> {
@@ -193,7 +216,7 @@ fn devices() -> Vec<DeviceLine> {
         DeviceLine {
             sharing: Sharing::TimeSlicing,
             attribution: Attribution::Processes,
-            quote: on_demand,
+            quote: on_demand.clone(),
             holdings: vec![
                 holding("inference", "chat-7f9c4-x2x8z", None, (1, 4)),
                 holding("inference", "embed-66b7d-l0p9k", None, (1, 4)),
@@ -202,7 +225,7 @@ fn devices() -> Vec<DeviceLine> {
             foreign_utilization: Some(Ppm::from_percent(1)),
             ..device(0, Some(38))
         },
-        DeviceLine { quote: on_demand, ..mig_device() },
+        DeviceLine { quote: on_demand.clone(), ..mig_device() },
         DeviceLine {
             quote: Some(quote(320, 800, PriceModel::Spot, PriceRule::File)),
             holdings: vec![holding("research", "llama-finetune-0", None, (1, 1))],

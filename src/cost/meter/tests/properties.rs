@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cost::money::GpuTime;
+use crate::cost::pricing::NodeFacts;
 use crate::cost::report::Payer;
 use crate::observation::{
     ClaimKey, ClaimedDevice, Dynamic, DynamicDevice, Fraction, FractionOf, PublishedDevice, ResourceClaim,
@@ -336,7 +337,7 @@ fn expected(history: &[(u64, Observation)]) -> BTreeMap<String, (Cost, GpuTime)>
             let (cost, time) = bills.entry(uuid.clone()).or_default();
             *time += elapsed.into();
             let model = crate::cost::gpu_model::of_product(product);
-            if let Some(quote) = sheet(*cents).quote(&model, PriceModel::OnDemand) {
+            if let Some(quote) = sheet(*cents).on(&NodeFacts::default(), None).quote(&model, 0) {
                 *cost += quote.effective.over(elapsed);
             }
         }

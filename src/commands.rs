@@ -1,0 +1,256 @@
+//! What is asked on a terminal and answered at once: which price a GPU has and why, and what the catalogue knows.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::args::{ListArgs, Output, PriceArgs};
+use crate::cost::gpu_model;
+use crate::cost::money::Rate;
+use crate::cost::pricing::{Catalogue, Instance, NodeFacts, NodePrices, PriceModel, PriceSheet, Quote};
+use crate::observation::{Node, Ppm, UnixTime};
+
+/// The label of the instance type, the region and the zone.
+const LABELS: [&str; 3] =
+    ["node.kubernetes.io/instance-type", "topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+
+/// A GPU whose price is asked for.
+struct Asked {
+    /// Its UUID; `None` for one that was only described.
+    uuid: Option<Arc<str>>,
+    model: Arc<str>,
+}
+
+/// Writes what a GPU of the described node costs, and why.
+pub fn price(args: &PriceArgs, sheet: &PriceSheet, now: UnixTime, out: &mut impl Write) -> io::Result<()> {
+    let facts = described(args, sheet, now);
+    let instance = instance_of(sheet, &facts);
+    let named = args.gpu.as_deref().map(gpu_model::of_product);
+    let model = named.or_else(|| instance.map(|it| Arc::clone(&it.gpu_model)));
+    let asked = Asked { uuid: None, model: model.unwrap_or_else(|| gpu_model::of_product("")) };
+    answer(&sheet.on(&facts, args.price_model), &facts, &[asked], args.output, out)
+}
+
+/// Writes what the GPUs of a real node cost, and why; each is given by its UUID and its product name.
+pub fn price_of_node(
+    args: &PriceArgs,
+    sheet: &PriceSheet,
+    (node, now): (&Arc<Node>, UnixTime),
+    gpus: &[(Arc<str>, Arc<str>)],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let facts = NodeFacts::of(node, gpus.len(), now, sheet.catalogue.as_deref());
+    let by_uuid: BTreeMap<&Arc<str>, &Arc<str>> =
+        gpus.iter().map(|(uuid, product)| (uuid, product)).collect();
+    let asked = |(uuid, product): (&Arc<str>, &Arc<str>)| Asked {
+        uuid: Some(Arc::clone(uuid)),
+        model: gpu_model::of_product(product),
+    };
+    let asked: Vec<Asked> = by_uuid.into_iter().map(asked).collect();
+    answer(&sheet.on(&facts, args.price_model), &facts, &asked, args.output, out)
+}
+
+/// Writes rows of the catalogue, sorted by GPU model, provider, region and instance type.
+pub fn list(args: &ListArgs, catalogue: &Catalogue, out: &mut impl Write) -> io::Result<()> {
+    let model = args.gpu.as_deref().map(gpu_model::of_product);
+    let is =
+        |wanted: Option<&str>, found: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(found));
+    let mut rows: Vec<&Arc<Instance>> = catalogue
+        .instances()
+        .filter(|it| is(model.as_deref(), &it.gpu_model))
+        .filter(|it| is(args.provider.as_deref(), &it.provider) && is(args.region.as_deref(), &it.region))
+        .collect();
+    let key = |it: &Instance| [&it.gpu_model, &it.provider, &it.region, &it.instance_type].map(Arc::clone);
+    rows.sort_by_cached_key(|it| key(it));
+    match args.output {
+        Output::Json => write_json(&rows.into_iter().map(|it| row_as_json(it)).collect(), out),
+        Output::Table => {
+            let mut table = vec![
+                [
+                    "GPU",
+                    "PROVIDER",
+                    "REGION",
+                    "INSTANCE TYPE",
+                    "GPUS",
+                    "ON DEMAND",
+                    "SPOT",
+                    "1 YEAR",
+                    "3 YEARS",
+                    "AS OF",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+            ];
+            table.extend(rows.into_iter().map(|it| row_as_cells(it)));
+            write_table(&table, out)
+        }
+    }
+}
+
+/// The node that the flags describe.
+fn described(args: &PriceArgs, sheet: &PriceSheet, now: UnixTime) -> NodeFacts {
+    let mut labels: BTreeMap<Arc<str>, Arc<str>> =
+        args.labels.iter().map(|(key, value)| (Arc::from(&**key), Arc::from(&**value))).collect();
+    for (key, value) in LABELS.into_iter().zip([&args.instance_type, &args.region, &args.zone]) {
+        if let Some(value) = value {
+            labels.insert(Arc::from(key), Arc::from(&**value));
+        }
+    }
+    let node = Arc::new(Node { name: Arc::default(), labels: labels.into_iter().collect() });
+    let gpus = args.gpus.unwrap_or_default().into();
+    let facts = NodeFacts::of(&node, gpus, now, sheet.catalogue.as_deref());
+    let provider = args.provider.as_ref().map(|name| Arc::from(name.to_ascii_lowercase()));
+    NodeFacts { provider: provider.or(facts.provider), ..facts }
+}
+
+fn instance_of<'a>(sheet: &'a PriceSheet, facts: &NodeFacts) -> Option<&'a Arc<Instance>> {
+    let instance_type = facts.instance_type.as_deref()?;
+    let catalogue = sheet.catalogue.as_ref()?;
+    catalogue.of_type(instance_type).next()
+}
+
+fn answer(
+    prices: &NodePrices<'_>,
+    facts: &NodeFacts,
+    asked: &[Asked],
+    output: Output,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let quotes: Vec<(&Asked, Option<Quote>)> =
+        asked.iter().enumerate().map(|(position, it)| (it, prices.quote(&it.model, position))).collect();
+    match output {
+        Output::Json => {
+            let mut answers =
+                quotes.iter().map(|(asked, quote)| quote_as_json(asked, quote.as_ref(), prices, facts));
+            let described = quotes.first().is_some_and(|(asked, _)| asked.uuid.is_none());
+            // One question has one answer; a node has a list of them.
+            let value = if described { answers.next().unwrap_or_default() } else { answers.collect() };
+            write_json(&value, out)
+        }
+        Output::Table => {
+            for (asked, quote) in &quotes {
+                write_table(&quote_as_cells(asked, quote.as_ref(), prices, facts), out)?;
+            }
+            if quotes.is_empty() {
+                writeln!(out, "no GPU was found here; describe one with --gpu or --instance-type")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn quote_as_json(asked: &Asked, quote: Option<&Quote>, prices: &NodePrices<'_>, facts: &NodeFacts) -> Value {
+    let dollars = |rate: Option<Rate>| rate.map(Rate::dollars_per_hour);
+    let percent = |part: Ppm| f64::from(part.get()) / 10_000.0;
+    json!({
+        "gpu_uuid": asked.uuid.as_deref(),
+        "gpu_model": &*asked.model,
+        "dollars_per_hour": dollars(quote.map(|quote| quote.effective)),
+        "list_dollars_per_hour": dollars(quote.and_then(|quote| quote.list)),
+        "price_model": quote.map(|quote| quote.price_model.as_str()),
+        "wanted_price_model": prices.price_model().as_str(),
+        "fell_back": quote.map(|quote| quote.fell_back),
+        "discount_percent": quote.map(|quote| percent(quote.discount)),
+        "rule": quote.map_or_else(|| "unpriced".to_owned(), Quote::rule_in_full),
+        "as_of": quote.and_then(|quote| quote.as_of).map(|day| day.to_string()),
+        "source": quote.and_then(|quote| quote.source.as_deref()),
+        "provider": facts.provider.as_deref(),
+        "region": facts.region.as_deref(),
+        "zone": facts.zone.as_deref(),
+        "instance_type": facts.instance_type.as_deref(),
+        "capacity_type": prices.capacity_type().map(|it| it.name),
+        "capacity_type_label": prices.capacity_type().map(|it| &*it.label),
+    })
+}
+
+fn quote_as_cells(
+    asked: &Asked,
+    quote: Option<&Quote>,
+    prices: &NodePrices<'_>,
+    facts: &NodeFacts,
+) -> Vec<Vec<String>> {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let uuid = asked.uuid.as_deref().map(|uuid| format!(" ({uuid})")).unwrap_or_default();
+    let mut table = vec![row("GPU", format!("{}{uuid}", asked.model))];
+    let told = [&facts.provider, &facts.region, &facts.zone, &facts.instance_type];
+    let node: Vec<&str> = told.into_iter().flatten().map(|fact| &**fact).collect();
+    table.push(row(
+        "node",
+        if node.is_empty() { "nothing is known of it".to_owned() } else { node.join(", ") },
+    ));
+    let wanted = prices.price_model().as_str();
+    let by = prices.capacity_type().map(|it| format!(" (its label {} says {})", it.label, it.name));
+    table.push(row("bought", format!("{wanted}{}", by.unwrap_or_default())));
+    let Some(quote) = quote else {
+        table.push(row("price", "none is known: the GPU is unpriced".to_owned()));
+        return table;
+    };
+    let instead = if quote.fell_back { format!(", since {wanted} has no price") } else { String::new() };
+    let discount = if quote.discount == Ppm::ZERO { "" } else { ", less a discount" };
+    let price = dollars(quote.effective);
+    table.push(row("price", format!("{price} $/h, {}{instead}{discount}", quote.price_model.as_str())));
+    table.push(row(
+        "list price",
+        quote.list.map_or_else(|| "-".to_owned(), |list| format!("{} $/h", dollars(list))),
+    ));
+    table.push(row("rule", quote.rule_in_full()));
+    table.push(row("source", quote.source.as_deref().unwrap_or("-").to_owned()));
+    table.push(row("as of", quote.as_of.map_or_else(|| "-".to_owned(), |day| day.to_string())));
+    table
+}
+
+fn row_as_json(row: &Instance) -> Value {
+    let price = |model| row.prices.under(model).map(Rate::dollars_per_hour);
+    let per_gpu = row.prices.on_demand.map(|whole| row.per_gpu(whole).dollars_per_hour());
+    json!({
+        "gpu_model": &*row.gpu_model,
+        "provider": &*row.provider,
+        "region": &*row.region,
+        "instance_type": &*row.instance_type,
+        "gpus": row.gpus,
+        "on_demand_dollars_per_hour": price(PriceModel::OnDemand),
+        "on_demand_dollars_per_gpu_hour": per_gpu,
+        "spot_dollars_per_hour": price(PriceModel::Spot),
+        "reserved_1y_dollars_per_hour": price(PriceModel::Reserved1y),
+        "reserved_3y_dollars_per_hour": price(PriceModel::Reserved3y),
+        "as_of": row.prices.oldest().map(|day| day.to_string()),
+    })
+}
+
+fn row_as_cells(row: &Instance) -> Vec<String> {
+    let price = |model| row.prices.under(model).map_or_else(|| "-".to_owned(), dollars);
+    let models = [PriceModel::OnDemand, PriceModel::Spot, PriceModel::Reserved1y, PriceModel::Reserved3y];
+    let names = [&row.gpu_model, &row.provider, &row.region, &row.instance_type].map(ToString::to_string);
+    let gpus = row.gpus.map_or_else(|| "part".to_owned(), |gpus| gpus.to_string());
+    let day = row.prices.oldest().map_or_else(|| "-".to_owned(), |day| day.to_string());
+    names.into_iter().chain([gpus]).chain(models.map(price)).chain([day]).collect()
+}
+
+/// A rate in dollars with all its digits, at least two of them behind the point.
+fn dollars(rate: Rate) -> String {
+    let nanos = rate.nanos_per_hour();
+    let fraction = format!("{:09}", nanos % 1_000_000_000);
+    let fraction = fraction.trim_end_matches('0');
+    format!("{}.{fraction:0<2}", nanos / 1_000_000_000)
+}
+
+fn write_json(value: &Value, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+/// Writes rows whose columns stand below each other.
+fn write_table(rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}

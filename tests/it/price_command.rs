@@ -1,0 +1,145 @@
+//! `price`: what a GPU costs and by which rule, for a node that is described and for this one.
+
+#![expect(clippy::needless_raw_string_hashes, reason = "snapshots are written by expect-test")]
+
+use std::fs;
+
+use expect_test::{Expect, expect};
+use fake_nvml::{Board, Node};
+use serde_json::{Value, json};
+
+use crate::support::daemon::binary;
+use crate::support::fake_apiserver::FakeApiServer;
+use crate::support::node::{FakeNode, flag, uuid};
+
+const A3: &[&str] = &["--provider=gcp", "--region=us-central1", "--instance-type=a3-highgpu-8g"];
+
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = binary().args(args).output().expect("the binary is built");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[track_caller]
+fn check(args: &[&str], expected: &Expect) {
+    let (code, out, error) = run(args);
+    assert_eq!(code, Some(0), "{error}");
+    expected.assert_eq(&out);
+}
+
+fn answer(args: &[&str]) -> Value {
+    let (code, out, error) = run(&[args, &["--output=json"]].concat());
+    assert_eq!(code, Some(0), "{error}");
+    serde_json::from_str(&out).expect("JSON")
+}
+
+#[test]
+fn a_described_node_has_a_price_and_a_reason() {
+    check(
+        &[&["price", "--label=cloud.google.com/gke-spot=true"], A3].concat(),
+        &expect![[r#"
+        GPU         nvidia-h100-80gb
+        node        gcp, us-central1, a3-highgpu-8g
+        bought      spot (its label cloud.google.com/gke-spot says spot)
+        price       6.326192625 $/h, spot
+        list price  11.06125 $/h
+        rule        catalogue:gcp/us-central1/a3-highgpu-8g@2026-07-30
+        source      gcp-pricing(Cyclenerd)
+        as of       2026-07-30
+    "#]],
+    );
+    check(
+        &["price", "--gpu=NVIDIA H100 PCIe", "--price-model=capacity_block"],
+        &expect![[r#"
+        GPU         nvidia-h100-80gb
+        node        nothing is known of it
+        bought      capacity_block
+        price       6.88 $/h, on_demand, since capacity_block has no price
+        list price  6.88 $/h
+        rule        built_in
+        source      aws us-east-1 p5.48xlarge / 8 GPUs: on_demand karpenter-provider-aws 2026-07-20, spot skypilot-catalog@00148f2 2026-H1
+        as of       2026-01-01
+    "#]],
+    );
+    check(
+        &["price", "--gpu=NVIDIA A30"],
+        &expect![[r#"
+        GPU     nvidia-a30
+        node    nothing is known of it
+        bought  on_demand
+        price   none is known: the GPU is unpriced
+    "#]],
+    );
+    check(
+        &["price", "list", "--gpu=Tesla T4", "--provider=azure", "--region=eastus"],
+        &expect![[r#"
+        GPU        PROVIDER  REGION  INSTANCE TYPE          GPUS  ON DEMAND  SPOT  1 YEAR  3 YEARS  AS OF
+        nvidia-t4  azure     eastus  Standard_NC16as_T4_v3  1     1.204      -     -       -        2026-06-18
+        nvidia-t4  azure     eastus  Standard_NC4as_T4_v3   1     0.526      -     -       -        2026-06-18
+        nvidia-t4  azure     eastus  Standard_NC64as_T4_v3  4     4.352      -     -       -        2026-06-18
+        nvidia-t4  azure     eastus  Standard_NC8as_T4_v3   1     0.752      -     -       -        2026-06-18
+    "#]],
+    );
+}
+
+#[test]
+fn a_machine_reads_the_same() {
+    let found = answer(&[&["price", "--price-model=spot"], A3].concat());
+    assert_eq!(found["dollars_per_hour"], json!(6.326_192_625));
+    assert_eq!(found["list_dollars_per_hour"], json!(11.06125));
+    assert_eq!(found["rule"], json!("catalogue:gcp/us-central1/a3-highgpu-8g@2026-07-30"));
+    assert_eq!(found["as_of"], json!("2026-07-30"));
+    assert_eq!(answer(&["price", "--gpu=NVIDIA A30"])["dollars_per_hour"], Value::Null);
+    let rows = answer(&["price", "list", "--gpu=nvidia-b300"]);
+    assert_eq!(
+        rows.as_array().map(|rows| rows.iter().all(|row| row["gpu_model"] == "nvidia-b300")),
+        Some(true)
+    );
+    let off = answer(&[&["price", "--pricing.catalogue=off", "--gpu=h100"], A3].concat());
+    assert_eq!(off["rule"], json!("built_in"));
+}
+
+#[test]
+fn the_operators_file_is_asked_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pricing.yaml");
+    let path = flag("--pricing.file", &file);
+    fs::write(
+        &file,
+        "overrides: [{ match: { provider: gcp }, node_pricing: { on_demand: 88.49, spot: 50.61 } }]",
+    )
+    .unwrap();
+    let found = answer(&[&["price", &path, "--label=karpenter.sh/capacity-type=spot"], A3].concat());
+    assert_eq!((&found["dollars_per_hour"], &found["rule"]), (&json!(6.32625), &json!("override:1")));
+    fs::write(&file, "gpu_pricing: {}").unwrap();
+    let (code, _, error) = run(&["price", &path, "--gpu=t4"]);
+    assert_eq!(code, Some(64));
+    assert!(error.contains("pricing.yaml:1: gpu_pricing: expected"), "{error}");
+    assert_eq!(run(&["price", "--label=nothing"]).0, Some(64));
+}
+
+#[test]
+fn this_node_is_asked_when_no_other_is_described() {
+    let node = FakeNode::new(&Node::new([Board::t4(0), Board::t4(1)]));
+    let server = FakeApiServer::start();
+    server.label_node(&[
+        ("karpenter.sh/capacity-type", "spot"),
+        ("topology.kubernetes.io/region", "us-east-1"),
+        ("node.kubernetes.io/instance-type", "g4dn.12xlarge"),
+    ]);
+    let args = [
+        flag("--nvml.library", &node.library()),
+        flag("--kubernetes.kubeconfig", &server.kubeconfig()),
+        "--node.name=test-node".to_owned(),
+    ];
+    let output = binary()
+        .args(args)
+        .args(["price", "--output=json"])
+        .env("FAKE_NVML_NODE", node.path("node.json"))
+        .output()
+        .unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rule = json!("catalogue:aws/us-east-1/g4dn.12xlarge@2025-11-30");
+    assert_eq!(found.as_array().map(Vec::len), Some(2), "{found}");
+    assert_eq!((&found[1]["gpu_uuid"], &found[1]["rule"]), (&json!(uuid(1)), &rule));
+}
