@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::apiserver::{self, Access, Payers, Reading, WholeGpus};
-use crate::args::{Args, DemoWhen, Holders, KubernetesApi, MigShareArg, SharingPolicyArg};
+use crate::apiserver::{self, Access, LabelPolicy, Payers, Reading, WholeGpus};
+use crate::args::{Args, DemoWhen, Holders, KubernetesApi};
 use crate::clock;
 use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
@@ -61,132 +61,178 @@ const DESCRIPTION: Duration = Duration::from_secs(2);
 /// Where a pod finds the credentials for the API server, by which we know that we are one.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/// What runs beside the server; each says its name when it ends, which it should not.
+type Parts = JoinSet<&'static str>;
+
+/// What the API server says of the pods and of the node.
+type Described = watch::Receiver<apiserver::Latest>;
+
 /// Serves until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args {
-        command: _,
-        listen_address,
-        telemetry_path,
-        pricing_file,
-        pricing_model,
-        pricing_catalogue,
-        node_name,
-        holders,
-        kubelet_socket,
-        kubelet_max_age,
-        kubelet_resources,
-        kubernetes_api,
-        kubeconfig,
-        label_sources,
-        labels_file,
-        nvml_library,
-        procfs,
-        sample_interval,
-        idle_threshold,
-        idle_window,
-        max_gap,
-        mig_share,
-        sharing_policy,
-        demo,
-        record,
-        replay,
-        log_level: _,
-        log_format: _,
-    } = args;
-
-    let listener = bind(listen_address).await.with_context(|| format!("listen on {listen_address}"))?;
-    let node: Arc<str> = node_name.map_or_else(host_name, Arc::from);
-    let mode = mode(demo, replay.is_some(), nvml_library.as_deref());
-    let prices = Prices::read(pricing_file, pricing_catalogue);
-    let policy = Policy {
-        price_model: pricing_model,
-        idle_threshold,
-        idle_window: span(idle_window),
-        longest_interval: LONGEST_INTERVAL,
-        max_gap: span(max_gap),
-        retention: RETENTION,
-        rules: rules(mig_share, sharing_policy, &prices, kubelet_max_age),
+    let address = args.listen_address;
+    let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
+    let node = node_name(&args);
+    let mode = mode(&args);
+    let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue);
+    let (labels, labels_source) = labels::read(args.labels_file.clone());
+    let policy = policy(&args, &prices);
+    let status = Status {
+        mode,
+        node: Arc::clone(&node),
+        sources: iter::once(prices.source()).chain(labels_source).collect(),
+        pricing: prices.status,
+        ..Status::default()
     };
-    let (labels, labels_source) = labels::read(labels_file);
-    let sources = iter::once(prices.source()).chain(labels_source).collect();
-    let status =
-        Status { mode, node: Arc::clone(&node), sources, pricing: prices.status, ..Status::default() };
     let (sampler, published) = Sampler::new(Meter::new(policy, prices.sheet), status);
 
     let mut parts = JoinSet::new();
-    let recorder = record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
-    if let Some(file) = replay {
-        sampler.replay(Replay::open(&file).context("replay a trace")?).context("replay a trace")?;
-    } else {
-        let mut first_description = None;
-        let feed = if mode == Mode::Demo {
-            Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
-        } else {
-            let pods_changed = Arc::new(Notify::new());
-            let described = access(kubernetes_api, kubeconfig).map(|access| {
-                let payers = Payers::new(label_sources, labels);
-                let reading = Reading { payers, gpus: whole_gpus(&kubelet_resources) };
-                let settings = apiserver::Settings { access, node: Arc::clone(&node), reading };
-                follow(settings, &pods_changed, &mut parts)
-            });
-            let holding = if are_pods(holders, &kubelet_socket) {
-                let settings = kubelet_settings(kubelet_socket, kubelet_resources);
-                let (publish, latest) = watch::channel(kubelet::Latest::default());
-                let asking = kubelet::run(settings, pods_changed, publish);
-                parts.spawn(async {
-                    asking.await;
-                    "the kubelet's poller"
-                });
-                Holding::Kubelet(latest)
-            } else {
-                info!("no kubelet here: the node itself is the holder of its GPUs");
-                Holding::Node
-            };
-            // Without pods nobody shares a GPU, and every process is the node's own.
-            let procfs = if matches!(holding, Holding::Node) { None } else { host_processes(procfs) };
-            let settings = nvml::Settings {
-                library: nvml_library,
-                stall_after: DRIVER_STALL,
-                processes: procfs.is_some(),
-            };
-            first_description.clone_from(&described);
-            let feed = NodeFeed::new(node, nvml::Driver::start(settings), holding);
-            Feed::Node(Box::new(feed.described_by(described).with_processes(procfs)))
-        };
-        let sampling = sampler.run(feed, recorder, sample_interval);
-        parts.spawn(async {
-            await_description(first_description).await;
-            sampling.await;
-            "the sampler"
-        });
+    let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
+    match &args.replay {
+        Some(file) => {
+            sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
+        }
+        None if mode == Mode::Demo => {
+            let feed = Feed::Demo { demo: Demo::new(node), boot: clock::boot() };
+            sample(sampler.run(feed, recorder, args.sample_interval), None, &mut parts);
+        }
+        None => {
+            let (feed, described) = node_feed(&args, node, labels, &mut parts);
+            let feed = Feed::Node(Box::new(feed));
+            sample(sampler.run(feed, recorder, args.sample_interval), described, &mut parts);
+        }
     }
-    announce(&listener, mode, &telemetry_path);
-    serve(listener, telemetry_path, published, parts).await
+    announce(&listener, mode, &args.telemetry_path);
+    serve(listener, args.telemetry_path, published, parts).await
 }
 
-/// How GPUs are divided: as was typed, or else as the price file says.
-fn rules(
-    mig_share: Option<MigShareArg>,
-    sharing_policy: Option<SharingPolicyArg>,
-    prices: &Prices,
-    kubelet_max_age: Duration,
-) -> Rules {
-    Rules {
-        mig_share: mig_share.map(Into::into).or(prices.mig_share).unwrap_or_default(),
-        sharing_policy: sharing_policy.map(Into::into).or(prices.sharing_policy).unwrap_or_default(),
-        max_age: span(kubelet_max_age),
-    }
+fn node_name(args: &Args) -> Arc<str> {
+    args.node_name.as_deref().map_or_else(host_name, Arc::from)
 }
 
 /// Where the observations come from. Never a simulated node unless it was asked for.
-fn mode(demo: DemoWhen, replays: bool, library: Option<&Path>) -> Mode {
-    match demo {
-        _ if replays => Mode::Replay,
+fn mode(args: &Args) -> Mode {
+    match args.demo {
+        _ if args.replay.is_some() => Mode::Replay,
         DemoWhen::Always => Mode::Demo,
         // Whoever names a library means a real node.
-        DemoWhen::Auto if library.is_none() && nvml::find_library(None).is_none() => Mode::Demo,
+        DemoWhen::Auto if args.nvml_library.is_none() && nvml::find_library(None).is_none() => Mode::Demo,
         DemoWhen::Auto | DemoWhen::Never => Mode::Node,
     }
+}
+
+/// How the meter charges: as was typed, or else as the price file says.
+fn policy(args: &Args, prices: &Prices) -> Policy {
+    let sharing_policy = args.sharing_policy.map(Into::into).or(prices.sharing_policy);
+    Policy {
+        price_model: args.pricing_model,
+        idle_threshold: args.idle_threshold,
+        idle_window: span(args.idle_window),
+        longest_interval: LONGEST_INTERVAL,
+        max_gap: span(args.max_gap),
+        retention: RETENTION,
+        rules: Rules {
+            mig_share: args.mig_share.map(Into::into).or(prices.mig_share).unwrap_or_default(),
+            sharing_policy: sharing_policy.unwrap_or_default(),
+            max_age: span(args.kubelet_max_age),
+        },
+    }
+}
+
+/// Starts to sample, once the API server had its moment.
+fn sample(
+    sampling: impl Future<Output = ()> + Send + 'static,
+    described: Option<Described>,
+    parts: &mut Parts,
+) {
+    parts.spawn(async {
+        await_description(described).await;
+        sampling.await;
+        "the sampler"
+    });
+}
+
+// === the node ===
+
+/// The real node, and what the API server says about it.
+fn node_feed(
+    args: &Args,
+    node: Arc<str>,
+    labels: LabelPolicy,
+    parts: &mut Parts,
+) -> (NodeFeed, Option<Described>) {
+    let pods_changed = Arc::new(Notify::new());
+    let described = description(args, &node, labels, &pods_changed, parts);
+    let holding = holding(args, pods_changed, parts);
+    // Without pods nobody shares a GPU, and every process is the node's own.
+    let procfs = if matches!(holding, Holding::Node) { None } else { host_processes(args.procfs.clone()) };
+    let settings = nvml::Settings {
+        library: args.nvml_library.clone(),
+        stall_after: DRIVER_STALL,
+        processes: procfs.is_some(),
+    };
+    let feed = NodeFeed::new(node, nvml::Driver::start(settings), holding);
+    (feed.described_by(described.clone()).with_processes(procfs), described)
+}
+
+/// Starts to follow the API server, if it is to be asked.
+fn description(
+    args: &Args,
+    node: &Arc<str>,
+    labels: LabelPolicy,
+    pods_changed: &Arc<Notify>,
+    parts: &mut Parts,
+) -> Option<Described> {
+    let payers = Payers::new(args.label_sources.clone(), labels);
+    let reading = Reading { payers, gpus: whole_gpus(&args.kubelet_resources) };
+    let settings = apiserver::Settings { access: access(args)?, node: Arc::clone(node), reading };
+    let (publish, latest) = watch::channel(apiserver::Latest::unasked(Arc::clone(node)));
+    let following = apiserver::run(settings, Arc::clone(pods_changed), publish);
+    parts.spawn(async {
+        following.await;
+        "the API server's follower"
+    });
+    Some(latest)
+}
+
+/// How the API server is reached, if it is to be asked.
+fn access(args: &Args) -> Option<Access> {
+    let service_account = || Path::new(SERVICE_ACCOUNT).is_dir().then_some(Access::ServiceAccount);
+    match args.kubernetes_api {
+        KubernetesApi::Off => None,
+        KubernetesApi::Auto => args.kubeconfig.clone().map(Access::Kubeconfig).or_else(service_account),
+    }
+}
+
+/// Gives the API server a moment to describe the pods, so that they do not begin with a line that has no labels.
+async fn await_description(described: Option<Described>) {
+    if let Some(mut latest) = described {
+        // Whatever comes of it, the sampler goes on: without labels rather than without money.
+        let _ = timeout(DESCRIPTION, latest.wait_for(|latest| latest.last_success.is_some())).await;
+    }
+}
+
+/// The resources that stand for whole GPUs, as far as the operator has named them in full.
+fn whole_gpus(resources: &[ResourceName]) -> WholeGpus {
+    let exact = resources.iter().filter_map(|resource| match resource {
+        ResourceName::Exactly(name) => Some(name.clone()),
+        ResourceName::BeginsWith(_) => None,
+    });
+    WholeGpus::and(exact)
+}
+
+/// Who holds the GPUs: starts to ask the kubelet where there are pods.
+fn holding(args: &Args, pods_changed: Arc<Notify>, parts: &mut Parts) -> Holding {
+    if !are_pods(args.holders, &args.kubelet_socket) {
+        info!("no kubelet here: the node itself is the holder of its GPUs");
+        return Holding::Node;
+    }
+    let (publish, latest) = watch::channel(kubelet::Latest::default());
+    let asking = kubelet::run(kubelet_settings(args), pods_changed, publish);
+    parts.spawn(async {
+        asking.await;
+        "the kubelet's poller"
+    });
+    Holding::Kubelet(latest)
 }
 
 fn are_pods(holders: Holders, socket: &Path) -> bool {
@@ -194,6 +240,15 @@ fn are_pods(holders: Holders, socket: &Path) -> bool {
         Holders::Kubelet => true,
         Holders::Node => false,
         Holders::Auto => socket.parent().is_some_and(Path::is_dir) || Path::new(SERVICE_ACCOUNT).is_dir(),
+    }
+}
+
+fn kubelet_settings(args: &Args) -> kubelet::Settings {
+    kubelet::Settings {
+        socket: args.kubelet_socket.clone(),
+        interval: KUBELET_INTERVAL,
+        deadline: KUBELET_DEADLINE,
+        resources: ResourceNames::default().and(args.kubelet_resources.clone()),
     }
 }
 
@@ -212,56 +267,6 @@ fn host_processes(given: Option<PathBuf>) -> Option<Procfs> {
     }
     warn!("work on a shared GPU is divided in equal parts: failed to {}", failures.join("; "));
     None
-}
-
-/// How the API server is reached, if it is to be asked.
-fn access(api: KubernetesApi, kubeconfig: Option<PathBuf>) -> Option<Access> {
-    let service_account = || Path::new(SERVICE_ACCOUNT).is_dir().then_some(Access::ServiceAccount);
-    match api {
-        KubernetesApi::Off => None,
-        KubernetesApi::Auto => kubeconfig.map(Access::Kubeconfig).or_else(service_account),
-    }
-}
-
-/// Starts to follow the API server.
-fn follow(
-    settings: apiserver::Settings,
-    pods_changed: &Arc<Notify>,
-    parts: &mut JoinSet<&'static str>,
-) -> watch::Receiver<apiserver::Latest> {
-    let (publish, latest) = watch::channel(apiserver::Latest::unasked(Arc::clone(&settings.node)));
-    let following = apiserver::run(settings, Arc::clone(pods_changed), publish);
-    parts.spawn(async {
-        following.await;
-        "the API server's follower"
-    });
-    latest
-}
-
-/// Gives the API server a moment to describe the pods, so that they do not begin with a line that has no labels.
-async fn await_description(described: Option<watch::Receiver<apiserver::Latest>>) {
-    if let Some(mut latest) = described {
-        // Whatever comes of it, the sampler goes on: without labels rather than without money.
-        let _ = timeout(DESCRIPTION, latest.wait_for(|latest| latest.last_success.is_some())).await;
-    }
-}
-
-/// The resources that stand for whole GPUs, as far as the operator has named them in full.
-fn whole_gpus(resources: &[ResourceName]) -> WholeGpus {
-    let exact = resources.iter().filter_map(|resource| match resource {
-        ResourceName::Exactly(name) => Some(name.clone()),
-        ResourceName::BeginsWith(_) => None,
-    });
-    WholeGpus::and(exact)
-}
-
-fn kubelet_settings(socket: PathBuf, more: Vec<ResourceName>) -> kubelet::Settings {
-    kubelet::Settings {
-        socket,
-        interval: KUBELET_INTERVAL,
-        deadline: KUBELET_DEADLINE,
-        resources: ResourceNames::default().and(more),
-    }
 }
 
 fn host_name() -> Arc<str> {

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::{DRIVER_STALL, access, await_description, follow, host_name};
-use crate::apiserver::{self, LabelPolicy, Payers, Reading, WholeGpus};
+use super::{DRIVER_STALL, Parts, await_description, description, node_name};
+use crate::apiserver::LabelPolicy;
 use crate::args::{Args, MOUNTED_PRICES, PriceArgs, PriceCommand, Switch};
 use crate::clock;
 use crate::commands;
@@ -44,7 +43,7 @@ pub async fn price(args: Args, question: PriceArgs, out: &mut impl Write) -> any
     if !question.is_about_this_node() {
         return Ok(commands::price(&question, &sheet, clock::wall(), out)?);
     }
-    let (node, gpus) = this_node(args).await;
+    let (node, gpus) = this_node(&args).await;
     Ok(commands::price_of_node(&question, &sheet, (&node, clock::wall()), &gpus, out)?)
 }
 
@@ -58,18 +57,14 @@ fn read_or_refuse(path: &Path) -> anyhow::Result<PricingFile> {
 }
 
 /// This node as the API server describes it, and the UUIDs and names of its GPUs as the driver shows them.
-async fn this_node(args: Args) -> (Arc<Node>, Vec<(Arc<str>, Arc<str>)>) {
-    let node: Arc<str> = args.node_name.map_or_else(host_name, Arc::from);
-    let mut parts = JoinSet::new();
-    let described = access(args.kubernetes_api, args.kubeconfig).map(|access| {
-        // No price depends on who pays.
-        let payers = Payers::new(args.label_sources, LabelPolicy::default());
-        let reading = Reading { payers, gpus: WholeGpus::default() };
-        let settings = apiserver::Settings { access, node: Arc::clone(&node), reading };
-        follow(settings, &Arc::default(), &mut parts)
-    });
+async fn this_node(args: &Args) -> (Arc<Node>, Vec<(Arc<str>, Arc<str>)>) {
+    let node = node_name(args);
+    let mut parts = Parts::new();
+    // No price depends on who pays.
+    let described = description(args, &node, LabelPolicy::default(), &Arc::default(), &mut parts);
     await_description(described.clone()).await;
-    let settings = nvml::Settings { library: args.nvml_library, stall_after: DRIVER_STALL, processes: false };
+    let settings =
+        nvml::Settings { library: args.nvml_library.clone(), stall_after: DRIVER_STALL, processes: false };
     let reading = nvml::Driver::start(settings).read(clock::wall(), DRIVER_STALL).await;
     for error in &reading.errors {
         warn!("{}", errors::chain(error));

@@ -6,9 +6,9 @@ use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::Parts;
 use crate::args::ListenAddress;
 use crate::http;
 use crate::status::{Mode, Published};
@@ -40,7 +40,7 @@ pub(super) async fn serve(
     listener: TcpListener,
     telemetry_path: String,
     published: watch::Receiver<Published>,
-    parts: JoinSet<&'static str>,
+    parts: Parts,
 ) -> anyhow::Result<()> {
     let settings = http::Settings { telemetry_path: telemetry_path.into(), limits: http::Limits::USUAL };
     let (stop, stopping) = oneshot::channel::<()>();
@@ -70,7 +70,7 @@ async fn stop_signal() -> anyhow::Result<&'static str> {
 }
 
 /// Waits until a part ends. It should not: that is a defect, and ends the program so that it is started anew.
-async fn first_end(mut parts: JoinSet<&'static str>) -> String {
+async fn first_end(mut parts: Parts) -> String {
     match parts.join_next().await {
         Some(Ok(part)) => part.to_owned(),
         Some(Err(error)) => error.to_string(),
