@@ -12,6 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use self::words::Split;
 use crate::cost::money::{Cost, Rate};
 use crate::cost::report::{Report, State};
+use crate::ledger_json;
 use crate::observation::Span;
 use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus};
 
@@ -310,6 +311,7 @@ fn footer(published: &Published, telemetry_path: &str) -> Markup {
                     " · NVIDIA driver " (driver)
                 }
                 " · " a href=(format!("./{metrics}")) { (telemetry_path) }
+                " · " a href=(format!(".{}", ledger_json::PATH)) { (ledger_json::PATH) }
                 " · " a href="./-/ready" { "/-/ready" } " · " a href="./-/healthy" { "/-/healthy" } }
         }
     }

@@ -20,6 +20,8 @@ mod http;
 #[cfg(test)]
 mod labels_file;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod page;
@@ -33,6 +35,8 @@ mod broken;
 mod command_line;
 #[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod live_prometheus;
 #[cfg(test)]

@@ -84,9 +84,40 @@ const LAYERS: &[Layer] = &[
         crates: &["prometheus", "thiserror"],
     },
     Layer {
+        module: "ledger_json",
+        ours: &["observation", "cost::money", "cost::report", "status", "metrics::unit"],
+        crates: &["serde", "serde_json"],
+    },
+    // The chain behind a charge in words, from what the JSON says.
+    Layer { module: "why", ours: &["ledger_json"], crates: &[] },
+    Layer {
         module: "http",
-        ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status", "metrics"],
+        ours: &[
+            "observation",
+            "cost::money",
+            "cost::pricing",
+            "cost::report",
+            "status",
+            "metrics",
+            "ledger_json",
+            "why",
+        ],
         crates: &["flate2", "hyper", "hyper_util", "maud", "tokio", "tracing"],
+    },
+    // The other end of the line: it knows what is served, and no server.
+    Layer {
+        module: "explain",
+        ours: &["ledger_json", "why"],
+        crates: &[
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "serde",
+            "serde_json",
+            "strsim",
+            "thiserror",
+            "tokio",
+        ],
     },
     // What was typed.
     Layer {
@@ -95,6 +126,8 @@ const LAYERS: &[Layer] = &[
             "observation",
             "cost::attribution",
             "cost::pricing",
+            "explain::Address",
+            "explain::Output",
             "kubelet::ResourceName",
             "kubelet::SOCKET",
             "apiserver::LabelSource",
@@ -105,7 +138,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "app", ours: EVERYTHING, crates: &["anyhow", "rustix::system", "tokio", "tracing"] },
     Layer {
         module: "main",
-        ours: &["args", "app", "pricing_file"],
+        ours: &["explain", "args", "app", "pricing_file"],
         crates: &["anyhow", "clap", "tokio", "tracing", "tracing_subscriber"],
     },
     Layer { module: "lib", ours: &[], crates: &[] },
