@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use gpu_cost_exporter::cost::money::{Cost, Rate};
 use gpu_cost_exporter::cost::report::{Report, State};
 use gpu_cost_exporter::http::Limits;
+use gpu_cost_exporter::observation::UnixTime;
 use gpu_cost_exporter::status::{Mode, Published, Source, SourceStatus, Status};
 
 use crate::support::rich_report::{self, published};
@@ -25,6 +26,11 @@ fn everything_wrong() -> Published {
         rich_report::down(Source::Nvml, NVML_DOWN),
         rich_report::down(Source::Kubelet, "Cannot connect to the pod-resources socket: mount <it>."),
     ];
+    // Five minutes before the report.
+    let last_success = published().report.map(|it| UnixTime::from_millis(it.wall.as_millis() - 310_000));
+    status
+        .sources
+        .push(SourceStatus { last_success, ..rich_report::down(Source::ApiServer, "Connection refused.") });
     status.pricing.last_reload_successful = false;
     status.pricing.problems =
         (1..=12).map(|n| format!("line {n}: spot: expected a number, found \"<b>\"").into()).collect();
@@ -198,7 +204,8 @@ fn what_is_wrong_is_said_first_with_what_to_do() {
         &[
             "Simulated node: these numbers are made up.",
             NVML_DOWN,
-            "The kubelet does not answer. Cannot connect to the pod-resources socket: mount <it>.",
+            "The kubelet does not answer. Cannot connect to the pod-resources socket: mount <it>. Which pod",
+            "The API server does not answer. Connection refused. It last answered 5 min ago.",
             "/config/pricing.yaml has mistakes.",
             "line 10: spot: expected a number, found \"<b>\" and 2 more",
         ],

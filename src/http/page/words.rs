@@ -246,6 +246,11 @@ pub(super) fn duration(span: Span) -> String {
     }
 }
 
+/// How long a moment was before another one, by clocks that people set.
+pub(super) fn age(then: UnixTime, now: UnixTime) -> String {
+    duration(Span::from_millis(now.as_millis().saturating_sub(then.as_millis())))
+}
+
 /// A moment to the minute.
 pub(super) fn moment(time: UnixTime) -> Markup {
     let (date, clock) = (date(time), clock(time));
