@@ -44,6 +44,8 @@ mod mig;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod timelines;
+#[cfg(test)]
 mod whose_money;
 #[cfg(test)]
 mod whose_work;

@@ -40,8 +40,18 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "kubelet",
         ours: &["observation", "clock"],
-        // Of `hyper` only the name of a gRPC method, which is a path of HTTP.
-        crates: &["hyper::http::uri", "prost", "thiserror", "tokio", "tonic", "tonic_prost", "tracing"],
+        // Of `hyper` only what gRPC is made of: the name of a method is a path of HTTP, a connection is a stream.
+        crates: &[
+            "hyper::http::uri",
+            "hyper_util::rt",
+            "prost",
+            "thiserror",
+            "tokio",
+            "tonic",
+            "tonic_prost",
+            "tower",
+            "tracing",
+        ],
     },
     Layer {
         module: "apiserver",
