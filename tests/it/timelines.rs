@@ -109,6 +109,12 @@ fn charged(from: &Scrape, to: &Scrape) -> String {
     told.join(", ")
 }
 
+/// How long before the last tick the API server was last heard, in seconds.
+fn age(scrape: &Scrape) -> f64 {
+    let of = |source| scrape.value(LAST_SUCCESS, &[("source", source)]).unwrap();
+    of("nvml") - of("apiserver")
+}
+
 // === impl Stage ===
 
 impl Stage {
@@ -248,8 +254,8 @@ fn a_list_that_is_incomplete_for_as_long_as_the_api_server_is_away_moves_no_doll
     stage.node.kubelet.list(static_pods());
     stage.restart_kubelet(Vec::new());
     let grace = stage.daemon.scrape_until("the end of the grace", |scrape| {
-        let ghosts = scrape.value("gpu_cost_pod_gpus", &[("pod", "ghost")]);
-        ghosts.is_none_or(|gpus| gpus == 0.0).then(|| scrape.clone())
+        let ghosts = scrape.value("gpu_cost_pod_gpus", &[("pod", "ghost")]).unwrap_or(0.0);
+        (ghosts == 0.0 && age(scrape) > 10.0).then(|| scrape.clone())
     });
     let told = charged(&from, &grace);
     let (but_ghost, _) = CALM.split_once(", unallocated").unwrap();
@@ -447,10 +453,6 @@ fn a_pod_made_anew_under_its_name_has_its_own_gpu_and_not_the_old_one() {
 #[test]
 fn what_the_api_server_told_ages_only_while_it_is_away() {
     let mut stage = Stage::calm();
-    let age = |scrape: &Scrape| {
-        let of = |source| scrape.value(LAST_SUCCESS, &[("source", source)]).unwrap();
-        of("nvml") - of("apiserver")
-    };
     // Nothing happens for a while, and what is known is as young as ever.
     let quiet = stage.until_ticked(15);
     assert!(age(&quiet) < 1.0, "{} s old", age(&quiet));
