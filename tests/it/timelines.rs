@@ -340,6 +340,42 @@ fn what_an_old_kubelet_lists_of_terminated_pods_is_nobodys() {
 }
 
 #[test]
+fn a_pod_that_has_ended_holds_nothing_though_the_kubelet_lists_it_for_two_more_seconds() {
+    let stage = Stage::calm();
+    let mut ended = described_pod("team-c", "api-fail");
+    ended["status"]["phase"] = "Failed".into();
+    stage.server().apply(&ended);
+    stage.until_heard_times(2);
+    stage.check(&CALM.replace(", team-c/api-fail 1, unallocated 3", ", unallocated 4"));
+}
+
+#[test]
+fn gpus_of_a_plain_init_container_are_its_pods_or_nobodys_we_can_name() {
+    let stage = Stage::calm();
+    let asks = |gpus: u32| json!({ "resources": { "limits": { "nvidia.com/gpu": gpus.to_string() } } });
+    let mut described = described_pod("team-b", "initpod");
+    let mut sidecar = asks(1);
+    sidecar["restartPolicy"] = "Always".into();
+    // One more than the sidecar and the container after it have together.
+    described["spec"]["initContainers"] = json!([asks(4), sidecar]);
+    described["spec"]["containers"] = json!([asks(2)]);
+    stage.server().apply(&described);
+    for pod in running().iter().filter(|pod| pod.name.starts_with("api-")) {
+        stage.server().delete(&pod.namespace, &pod.name);
+    }
+    let listed = captured(include_bytes!("../captures/pod-resources/k133-list-after-terminated.pb"));
+    stage.node.kubelet.list(listed.clone());
+    stage.until_heard();
+    let listed_pods = |of_init| format!("team-a/gpu-a-rig-node 1, team-b/initpod {of_init}, team-c/run1 1");
+    stage.check(&format!("{}, unallocated 2, unattributed 1", listed_pods(3)));
+    // Where one GPU alone can be meant, it is the pod's.
+    let rest = pod("team-d", "rest", "nvidia.com/gpu", &[&gpu(4), &gpu(5)]);
+    stage.node.kubelet.list([listed, vec![rest]].concat());
+    stage.until_heard();
+    stage.check(&format!("{}, team-d/rest 2", listed_pods(4)));
+}
+
+#[test]
 fn an_unhealthy_gpu_is_unavailable_only_while_nobody_holds_it() {
     let stage = Stage::calm();
     let healthy = |ids: &[u32]| {
