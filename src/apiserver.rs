@@ -99,7 +99,8 @@ pub struct Latest {
     pub dynamic: Arc<Dynamic>,
     /// Whether the watches of the pods and of the node stand.
     pub up: bool,
-    /// When the API server last told anything; `None` until both the pods and the node were told.
+    /// When something was last told while both watches stood, or until when they stood; `None` until both the pods and
+    /// the node were told. While they stand [`Latest::known_at`] is later.
     pub last_success: Option<UnixTime>,
     /// How many calls failed.
     pub errors: u64,
@@ -169,6 +170,13 @@ impl Latest {
             duration: None,
             message: None,
         }
+    }
+
+    /// When what is known was last known to be so. While both watches stand that is now: that nothing is told means that
+    /// nothing has changed. `None` until both the pods and the node were told.
+    #[must_use]
+    pub fn known_at(&self, now: UnixTime) -> Option<UnixTime> {
+        if self.up { Some(now) } else { self.last_success }
     }
 }
 
@@ -293,10 +301,10 @@ impl Board {
     }
 
     fn succeed(&mut self) {
-        if self.all_listed() {
+        self.show_state();
+        if self.latest.up {
             self.latest.last_success = Some(clock::wall());
         }
-        self.show_state();
     }
 
     fn fail(&mut self, of: Collection, error: &Error) {
@@ -305,6 +313,10 @@ impl Board {
             tracing::warn!("{message}");
         }
         self.standing(of).message = Some(message);
+        // A watch that fell silent may have been dead for long, any other has told all until now.
+        if self.latest.up && !error.is_silence() {
+            self.latest.last_success = Some(clock::wall());
+        }
         self.latest.errors = self.latest.errors.saturating_add(1);
         self.show_state();
     }

@@ -3,6 +3,7 @@
 //! Flags are written as exporters write them, dotted by subject, and each has an environment variable. A value is
 //! checked while it is parsed, so that after [`Args`] nothing needs checking again.
 
+mod command;
 mod price;
 mod sharing;
 
@@ -15,7 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -24,6 +25,7 @@ use crate::cost::pricing::PriceModel;
 use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
 
+pub use self::command::{Command, ExplainOutput};
 pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand};
 pub use self::sharing::{MigShareArg, SharingPolicyArg};
 
@@ -42,8 +44,8 @@ pub const MOUNTED_LABELS: &str = "/config/labels.yaml";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gpu-cost-exporter", version, max_term_width = 110, args_override_self = true)]
 #[command(
-    after_help = "Exit codes: 0 stopped on request, 1 could not start, 64 bad flags or a price file that \
-                        `check` finds wrong.\nEvery metric is described in METRICS.md."
+    after_help = "Exit codes: 0 stopped on request, 1 could not start or `explain` found no answer, 64 bad flags or a \
+                        price file that `check` finds wrong.\nEvery metric is described in METRICS.md."
 )]
 pub struct Args {
     /// What to do instead of serving.
@@ -197,18 +199,6 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
-/// What to do instead of serving.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Command {
-    /// Check a price file: print every mistake with its line, key and what was expected.
-    Check {
-        /// The price file.
-        file: PathBuf,
-    },
-    /// Say what a GPU costs and by which rule: of this node, or of one that is described.
-    Price(Box<PriceArgs>),
-}
-
 /// Where to listen: `host:port`, or `:port` for every address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
@@ -274,11 +264,11 @@ fn price_model() -> impl TypedValueParser<Value = PriceModel> {
 }
 
 fn telemetry_path(text: &str) -> Result<String, String> {
-    let taken = ["/", "/-/healthy", "/-/ready"].contains(&text);
+    let taken = ["/", "/-/healthy", "/-/ready"].contains(&text) || text.starts_with("/api/");
     if text.starts_with('/') && !text.starts_with("//") && !taken && !text.contains(['?', '#', ' ']) {
         Ok(text.to_owned())
     } else {
-        Err("expected a path such as /metrics that is not taken by the page or the probes".to_owned())
+        Err("expected a path such as /metrics that is not taken by the page, the probes or /api/".to_owned())
     }
 }
 
@@ -398,6 +388,7 @@ mod tests {
         assert_eq!(address("localhost:9").as_deref(), Some("127.0.0.1:9"));
         assert_eq!(address("8080"), None);
         assert!(telemetry_path("/-/ready").is_err() && telemetry_path("metrics").is_err());
+        assert!(telemetry_path("/api/v1/ledger").is_err());
         assert!(telemetry_path("//").is_err() && telemetry_path("/gpu/metrics").is_ok());
         assert!(
             sample_interval("11s").is_err()

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/` | the page: where the money goes, for people |
 //! | `/metrics` (configurable) | the last report as Prometheus' text, compressed if the reader likes |
+//! | `/api/v1/ledger` | the last report and the exporter's state as JSON, for programs and for `explain` |
 //! | `/-/healthy` | 200 as long as the process lives |
 //! | `/-/ready` | 200 once there is a report; 503 with the reason in words until then |
 //!
@@ -32,7 +33,7 @@ use crate::status::Published;
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The path of the metrics, such as `/metrics`; neither the page's nor a probe's.
+    /// The path of the metrics, such as `/metrics`; no other answer's.
     pub telemetry_path: Arc<str>,
     /// What clients may take.
     pub limits: Limits,
@@ -41,7 +42,7 @@ pub struct Settings {
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Scrapes and pages that are being answered at one time; a further one gets 503. Probes do not count.
+    /// Scrapes, pages and ledgers that are being answered at one time; a further one gets 503. Probes do not count.
     pub requests: usize,
     /// Connections at one time; a further one waits until another ends.
     pub connections: usize,

@@ -10,6 +10,7 @@
 //!   moment after the kubelet or the plugin restarts.
 //! - After a restart of the kubelet an answer may be good and incomplete: first no pods, then the static ones, and
 //!   for as long as the API server is away none but those. That a device is not listed does not prove it free.
+//! - A pod that is being admitted may be listed without its devices for a moment.
 //! - All clients of all methods share 100 calls per second; beyond them the answer is `RESOURCE_EXHAUSTED`.
 //! - A restart removes the socket and makes a new one. Whoever mounted the file, not its directory, keeps a dead one.
 //!
@@ -48,6 +49,10 @@ pub const SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
 /// The shortest time from one question to the next, however often somebody wakes us: two questions of two calls a
 /// second take 4 % of what the kubelet allows to all its clients together.
 const GAP_MIN: Duration = Duration::from_millis(500);
+
+/// How often it is asked again, each time after the shortest gap, when something has changed: the kubelet hears of a pod
+/// after the API server has told us, and after a restart of its own it takes a second to know its pods again.
+const SECOND_LOOKS: u32 = 2;
 
 /// The longest time without a question: half of the minute for which an old answer is believed by default.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -91,14 +96,16 @@ pub struct Latest {
 /// Asks the kubelet for ever and publishes what is known after each answer or failure.
 ///
 /// It asks at once, then every `settings.interval`, and sooner when `wake` is notified: something on the node has
-/// changed. Failures make it ask ever less often.
+/// changed. Then, and when the kubelet was restarted, it soon asks twice more. Failures make it ask ever less often.
 pub async fn run(settings: Settings, wake: Arc<Notify>, publish: watch::Sender<Latest>) {
     let mut poller = Poller::new(settings);
+    let mut woken = false;
     loop {
-        forget(&wake);
-        let pause = poller.turn().await;
+        // The question that is now asked answers every wake-up so far.
+        woken |= take(&wake);
+        let pause = poller.turn(woken).await;
         publish.send_replace(poller.latest.clone());
-        pause.over(&wake).await;
+        woken = pause.over(&wake).await;
     }
 }
 
@@ -108,8 +115,10 @@ struct Poller {
     resources: ResourceNames,
     interval: Duration,
     failures: u32,
-    /// Since when the kubelet has answered without a break.
-    answering_since: Option<Uptime>,
+    /// The connection over which the last answer came, and since when it has brought answers.
+    heard: Option<(u64, Uptime)>,
+    /// How many second looks are still to be had.
+    second_looks: u32,
     latest: Latest,
 }
 
@@ -130,35 +139,62 @@ impl Poller {
             resources: settings.resources,
             interval: settings.interval,
             failures: 0,
-            answering_since: None,
+            heard: None,
+            second_looks: 0,
             latest: Latest::default(),
         }
     }
 
-    /// Asks once. Says how long to wait.
-    async fn turn(&mut self) -> Pause {
+    /// Asks once, because something has changed or because it is time to. Says how long to wait.
+    async fn turn(&mut self, woken: bool) -> Pause {
+        if woken {
+            self.second_looks = SECOND_LOOKS;
+        }
         let asked_at = clock::uptime();
         match self.read().await {
             Ok(allocations) => {
                 self.failures = 0;
                 self.latest.succeeded(allocations, asked_at);
-                Pause { length: self.interval, ends_when_woken: true }
+                Pause { length: self.until_next_look(), ends_when_woken: true }
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                self.answering_since = None;
+                if error.asks_for_calm() {
+                    self.second_looks = 0;
+                }
                 self.latest.failed(&error);
                 Pause { length: backoff(self.failures, random()), ends_when_woken: !error.asks_for_calm() }
             }
         }
     }
 
+    fn until_next_look(&mut self) -> Duration {
+        match self.second_looks.checked_sub(1) {
+            Some(left) => {
+                self.second_looks = left;
+                GAP_MIN
+            }
+            None => self.interval,
+        }
+    }
+
     async fn read(&mut self) -> Result<Allocations, Error> {
         let answer = self.client.list().await?;
         let read_at = clock::uptime();
+        let answering_since = self.answering_since(self.client.connection(), read_at);
         let containers = allocations_of(&answer, &self.resources);
-        let answering_since = *self.answering_since.get_or_insert(read_at);
         Ok(Allocations { read_at, answering_since, containers, advertised: self.advertised().await })
+    }
+
+    /// Since when there have been answers over the connection that brought one at `read_at`.
+    fn answering_since(&mut self, connection: u64, read_at: Uptime) -> Uptime {
+        match self.heard {
+            Some((before, since)) if before == connection => return since,
+            Some(_) => self.second_looks = SECOND_LOOKS,
+            None => {}
+        }
+        self.heard = Some((connection, read_at));
+        read_at
     }
 
     async fn advertised(&mut self) -> Option<Vec<DeviceId>> {
@@ -198,21 +234,21 @@ impl Latest {
 // === impl Pause ===
 
 impl Pause {
-    /// Waits for its end or for a wake-up, but never less than the shortest gap.
-    async fn over(self, wake: &Notify) {
+    /// Waits for its end or for a wake-up, but never less than the shortest gap. Says whether it was a wake-up.
+    async fn over(self, wake: &Notify) -> bool {
         if self.ends_when_woken {
             sleep(GAP_MIN).await;
-            // It does not matter which of the two came first.
-            let _ = timeout(self.length.saturating_sub(GAP_MIN), wake.notified()).await;
+            timeout(self.length.saturating_sub(GAP_MIN), wake.notified()).await.is_ok()
         } else {
             sleep(self.length.max(GAP_MIN)).await;
+            false
         }
     }
 }
 
-/// Takes back a wake-up that nobody has answered yet: the question that is now asked answers it.
-fn forget(wake: &Notify) {
-    pin!(wake.notified()).as_mut().enable();
+/// Takes a wake-up that nobody has answered yet, if there is one.
+fn take(wake: &Notify) -> bool {
+    pin!(wake.notified()).as_mut().enable()
 }
 
 /// The wait after some failures in a row. It doubles up to a limit; the later half of it is left to chance, so that

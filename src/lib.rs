@@ -40,7 +40,12 @@ pub mod sampler;
 
 // Where reports go.
 pub mod metrics;
+mod ledger_json;
+mod why;
 pub mod http;
+
+// The other end of the line: asks a running exporter and says how it comes to a number.
+pub mod explain;
 
 // What the user typed, what is answered at once, and the one place that composes.
 pub mod args;

@@ -1,13 +1,12 @@
 //! Parse, build, run, exit code; nothing else.
 
-use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use gpu_cost_exporter::args::{Args, Command, LogFormat};
 use gpu_cost_exporter::cost::pricing::Date;
-use gpu_cost_exporter::{app, clock, pricing_file};
+use gpu_cost_exporter::{app, clock, explain, pricing_file};
 
 /// `EX_USAGE` of sysexits.h: what was typed or written is wrong, and trying again will not help.
 const WRONG_INPUT: u8 = 64;
@@ -15,14 +14,27 @@ const WRONG_INPUT: u8 = 64;
 fn main() -> ExitCode {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => return explain(&error),
+        Err(error) => return refuse(&error),
     };
-    if let Some(Command::Check { file }) = &args.command {
-        return match pricing_file::check(file, Date::of(clock::wall()), &mut io::stdout()) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(WRONG_INPUT),
-            Err(_) => ExitCode::FAILURE,
-        };
+    match &args.command {
+        Some(Command::Check { file }) => {
+            return match pricing_file::check(file, Date::of(clock::wall()), &mut io::stdout()) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::from(WRONG_INPUT),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+        Some(Command::Explain { what, url, output }) => {
+            return match ask(explain::answer(what.as_deref(), url, (*output).into())) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    // There is nobody left to tell when the terminal is gone.
+                    let _ = writeln!(io::stderr(), "error: {error:#}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Some(Command::Price(_)) | None => {}
     }
     log(&args);
     if let Some(Command::Price(question)) = args.command.clone() {
@@ -46,6 +58,19 @@ fn serve(args: Args) -> anyhow::Result<()> {
     ended
 }
 
+/// Prints what a running exporter answers.
+fn ask(answer: impl Future<Output = Result<String, explain::Error>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(answer);
+    // Looking up a name may take longer than our patience.
+    runtime.shutdown_background();
+    match io::stdout().write_all(answer?.as_bytes()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
 /// Answers a question about prices. But for an answer that nobody takes, only wrong input has none.
 fn answer(answered: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -61,7 +86,7 @@ fn answer(answered: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     std::process::exit(code.into())
 }
 
-fn explain(error: &clap::Error) -> ExitCode {
+fn refuse(error: &clap::Error) -> ExitCode {
     // There is nobody left to tell when the terminal is gone.
     let _ = error.print();
     match error.kind() {

@@ -108,6 +108,11 @@ impl Error {
         matches!(self, Self::Refused { code: 404, .. })
     }
 
+    /// Whether nothing came, so that it is not known since when there was nobody.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
+    }
+
     /// What is wrong and what to do about it, in one line.
     pub(super) fn message(&self) -> String {
         let mut message = format!("failed to {}", errors::chain(self));

@@ -4,6 +4,7 @@
 //! one multiplication and nothing is ever rounded until a value is shown. Ten years of an eight-GPU node at
 //! 100 $/h use 10⁻¹⁰ of a `Cost`'s range.
 
+use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
 
@@ -13,6 +14,12 @@ use super::share::scaled;
 
 /// Nano-dollar-hours-per-hour: how many [`Cost`] units one dollar has (10⁹ nano-dollars × 3,600 s × 10⁹ ns).
 const UNITS_PER_DOLLAR: u128 = 1_000_000_000 * 3_600 * 1_000_000_000;
+
+/// How many digits after the point tell each [`Cost`] from every other: one unit is 2.8 × 10⁻²² dollars.
+const COST_DIGITS: usize = 22;
+
+/// How many digits after the point write billionths.
+const NANO_DIGITS: usize = 9;
 
 /// A price per hour in billionths of a US dollar; at most about 18 billion dollars per hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +93,13 @@ impl Rate {
     }
 }
 
+/// Dollars per hour as a decimal number, exactly.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_nanos(f, self.0.into())
+    }
+}
+
 impl Add for Rate {
     type Output = Self;
 
@@ -139,6 +153,22 @@ impl Cost {
     #[must_use]
     pub const fn abs_diff(self, other: Self) -> Self {
         Self(self.0.abs_diff(other.0))
+    }
+}
+
+/// Dollars as a decimal number, to the nearest 10⁻²². A dollar has 3.6 × 10²¹ units, so few costs end there; but no two
+/// are written alike, and the number times 3.6 × 10²¹, rounded, is the cost again.
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut whole, mut rest) = (self.0 / UNITS_PER_DOLLAR, self.0 % UNITS_PER_DOLLAR);
+        let (mut fraction, mut one) = (0, 1);
+        for _ in 0..COST_DIGITS {
+            (fraction, rest) = (fraction * 10 + rest * 10 / UNITS_PER_DOLLAR, rest * 10 % UNITS_PER_DOLLAR);
+            one *= 10;
+        }
+        fraction += rest * 2 / UNITS_PER_DOLLAR;
+        whole += fraction / one;
+        write_decimal(f, whole, fraction % one, COST_DIGITS)
     }
 }
 
@@ -201,6 +231,13 @@ impl GpuTime {
     }
 }
 
+/// GPU-seconds as a decimal number, exactly.
+impl fmt::Display for GpuTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_nanos(f, self.0)
+    }
+}
+
 impl From<Span> for GpuTime {
     fn from(span: Span) -> Self {
         Self(u128::from(span.as_nanos()))
@@ -255,8 +292,25 @@ impl Amount {
     }
 }
 
+// === decimals ===
+
+fn write_nanos(f: &mut fmt::Formatter<'_>, nanos: u128) -> fmt::Result {
+    write_decimal(f, nanos / 1_000_000_000, nanos % 1_000_000_000, NANO_DIGITS)
+}
+
+/// Writes a number whose part after the point has so many digits, without the zeros at its end.
+fn write_decimal(f: &mut fmt::Formatter<'_>, whole: u128, fraction: u128, digits: usize) -> fmt::Result {
+    if fraction == 0 {
+        return write!(f, "{whole}");
+    }
+    let fraction = format!("{fraction:0digits$}");
+    write!(f, "{whole}.{}", fraction.trim_end_matches('0'))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -300,6 +354,40 @@ mod tests {
             let dollars = Cost::from_units(units).dollars();
             assert!(dollars >= last);
             last = dollars;
+        }
+    }
+
+    #[test]
+    fn amounts_are_written_as_decimal_numbers() {
+        assert_eq!(Rate::from_nanos_per_hour(6_326_250_000).to_string(), "6.32625");
+        assert_eq!(Rate::from_nanos_per_hour(8_000_000_000).to_string(), "8");
+        assert_eq!(Rate::from_nanos_per_hour(1).to_string(), "0.000000001");
+        assert_eq!(GpuTime::from_nanos(1_000_213_847).to_string(), "1.000213847");
+        assert_eq!(Cost::ZERO.to_string(), "0");
+        assert_eq!(Cost::from_cents(1_205).to_string(), "12.05");
+        assert_eq!(Cost::from_units(1).to_string(), "0.0000000000000000000003");
+        // A quarter of a second at 6.88 $/h.
+        let quarter = Rate::from_nanos_per_hour(6_880_000_000).over(Span::from_millis(250));
+        assert_eq!(quarter.to_string(), "0.0004777777777777777778");
+        // What is rounded up to the next dollar.
+        assert_eq!(Cost::from_units(UNITS_PER_DOLLAR - 1).to_string(), "0.9999999999999999999997");
+        assert_eq!(Cost::from_units(u128::MAX).to_string(), "94522879700260684.2953818353977133920708");
+    }
+
+    /// The units that a decimal number of dollars stands for.
+    fn units(text: &str) -> u128 {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |from: usize| format!("{fraction:0<22}")[from..from + 11].parse::<u128>().unwrap();
+        // 3.6 × 10²¹ units are a dollar; eleven digits at a time do not overflow.
+        let (high, low) = (digits(0) * 36_000_000_000, digits(11) * 36);
+        whole.parse::<u128>().unwrap() * UNITS_PER_DOLLAR + high + (low + 50) / 100
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_cost_is_the_cost(cost in 0u128..1 << 110) {
+            // Which is what makes it exact: half a last digit is less than a fifth of a unit.
+            prop_assert_eq!(units(&Cost::from_units(cost).to_string()), cost);
         }
     }
 }

@@ -133,10 +133,16 @@ pub struct LastCharge {
     pub elapsed: Span,
     /// What the GPU cost per hour; `None` if it is unpriced.
     pub rate: Option<Rate>,
+    /// The share of the GPU that the holder had then, as a fraction; it may have another since.
+    pub share: (u64, u64),
+    /// The part of its device that it had then, as a fraction.
+    pub of_device: (u64, u64),
     /// What the holder did, as a part of its own share; more than the whole is burst, `None` if it was not measured.
     pub work: Option<(u128, u128)>,
     /// The parts, by state; they sum to its share of the GPU's cost.
     pub parts: Vec<(State, Amount)>,
+    /// Work beyond its share, in money; not part of any bill.
+    pub burst: Cost,
 }
 
 /// One kind of critical error on a GPU.

@@ -14,9 +14,11 @@ use maud::html;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Settings, encoding, page};
+use crate::ledger_json;
 use crate::metrics::{self, Process};
 use crate::status::{Published, Source, SourceStatus};
 
+const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -34,6 +36,14 @@ pub(super) struct Site {
     process: Process,
     slots: Arc<Semaphore>,
     last: Mutex<Option<Rendered>>,
+}
+
+/// What is rendered of what is published, for which one has to wait one's turn.
+#[derive(Clone, Copy)]
+enum Document {
+    Metrics,
+    Page,
+    Ledger,
 }
 
 /// What one published value looks like; many scrapers share it.
@@ -64,27 +74,36 @@ impl Site {
     /// Answers one request.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
         let path = request.uri().path();
-        let is_metrics = *path == *self.telemetry_path;
-        if !is_metrics && !["/", "/-/healthy", "/-/ready"].contains(&path) {
+        let document = match path {
+            _ if *path == *self.telemetry_path => Some(Document::Metrics),
+            "/" => Some(Document::Page),
+            ledger_json::PATH => Some(Document::Ledger),
+            _ => None,
+        };
+        if document.is_none() && !["/-/healthy", "/-/ready"].contains(&path) {
             return self.not_found(path);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return method_not_allowed(request.method());
         }
-        match path {
-            "/-/healthy" if !is_metrics => text(StatusCode::OK, "healthy\n"),
-            "/-/ready" if !is_metrics => self.ready(),
-            _ => self.answer_in_turn(is_metrics, encoding::prefers_gzip(request.headers())).await,
+        match document {
+            Some(document) => self.answer_in_turn(document, encoding::prefers_gzip(request.headers())).await,
+            None if path == "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+            None => self.ready(),
         }
     }
 
-    /// Answers a scrape or shows the page, if not too many others are at it.
-    async fn answer_in_turn(self: Arc<Self>, is_metrics: bool, gzip: bool) -> Response<Answer> {
+    /// Renders a document, if not too many others wait for one.
+    async fn answer_in_turn(self: Arc<Self>, document: Document, gzip: bool) -> Response<Answer> {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return too_many_requests();
         };
         let answered = tokio::task::spawn_blocking(move || {
-            let mut response = if is_metrics { self.scrape(gzip) } else { self.page(gzip) };
+            let mut response = match document {
+                Document::Metrics => self.scrape(gzip),
+                Document::Page => self.page(gzip),
+                Document::Ledger => self.ledger(gzip),
+            };
             response.body_mut().slot = Some(slot);
             response
         });
@@ -119,6 +138,14 @@ impl Site {
         response
     }
 
+    fn ledger(&self, gzip: bool) -> Response<Answer> {
+        let published = self.published.borrow().clone();
+        match ledger_json::render(&published) {
+            Ok(ledger) => encoded(JSON, vec![ledger.into()], gzip),
+            Err(error) => failed("write the ledger as JSON", &error),
+        }
+    }
+
     fn ready(&self) -> Response<Answer> {
         match why_not_ready(&self.published.borrow()) {
             None => text(StatusCode::OK, "ready\n"),
@@ -132,6 +159,7 @@ impl Site {
             title { "Not found" }
             p { "There is nothing at " code { (path) } ". There is " a href="/" { "the page" } ", "
                 a href=(self.telemetry_path) { (self.telemetry_path) } ", "
+                a href=(ledger_json::PATH) { (ledger_json::PATH) } ", "
                 a href="/-/healthy" { "/-/healthy" } " and " a href="/-/ready" { "/-/ready" } "." }
         };
         respond(StatusCode::NOT_FOUND, HTML, vec![page.into_string().into()])

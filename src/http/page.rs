@@ -12,7 +12,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use self::words::Split;
 use crate::cost::money::{Cost, Rate};
 use crate::cost::report::{Report, State};
-use crate::observation::Span;
+use crate::ledger_json;
+use crate::observation::{Span, UnixTime};
 use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus};
 
 const STYLE: &str = include_str!("page/page.css");
@@ -102,7 +103,8 @@ fn banners(published: &Published) -> Markup {
     html! {
         @if published.is_simulated() { (simulated_banner()) }
         @if status.mode == Mode::Replay { (replay_banner()) }
-        @for source in status.sources.iter().filter(|source| !source.up) { (source_banner(source)) }
+        @let now = published.report.as_ref().map(|report| report.wall);
+        @for source in status.sources.iter().filter(|source| !source.up) { (source_banner(source, now)) }
         @for source in &status.sources { (silence_banner(source)) }
         (pricing_banner(&status.pricing))
         @if let Some(report) = &published.report {
@@ -129,7 +131,7 @@ fn replay_banner() -> Markup {
     banner("made-up", "Replay of a recording:", &rest)
 }
 
-fn source_banner(source: &SourceStatus) -> Markup {
+fn source_banner(source: &SourceStatus, now: Option<UnixTime>) -> Markup {
     let (name, meanwhile) = match source.source {
         Source::Nvml => ("The NVIDIA driver", "GPUs keep costing money; what they do cannot be seen."),
         Source::Kubelet => ("The kubelet", "Which pod holds which GPU is not known for sure."),
@@ -143,11 +145,15 @@ fn source_banner(source: &SourceStatus) -> Markup {
         Source::Pricing => return html! {},
     };
     let message = source.message.as_deref().unwrap_or("It has not answered yet.");
-    banner(
-        "down",
-        &format!("{name} does not answer."),
-        &html! { (message) " " span.meanwhile { (meanwhile) } },
-    )
+    let age = source.last_success.zip(now).map(|(then, now)| words::age(then, now));
+    let rest = html! {
+        (message) " "
+        span.meanwhile {
+            @if let Some(age) = age { "It last answered " (age) " ago. " }
+            (meanwhile)
+        }
+    };
+    banner("down", &format!("{name} does not answer."), &rest)
 }
 
 /// What a source that answers does not tell. The driver's silence about a GPU is told with the GPU.
@@ -310,6 +316,7 @@ fn footer(published: &Published, telemetry_path: &str) -> Markup {
                     " · NVIDIA driver " (driver)
                 }
                 " · " a href=(format!("./{metrics}")) { (telemetry_path) }
+                " · " a href=(format!(".{}", ledger_json::PATH)) { (ledger_json::PATH) }
                 " · " a href="./-/ready" { "/-/ready" } " · " a href="./-/healthy" { "/-/healthy" } }
         }
     }

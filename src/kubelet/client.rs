@@ -1,16 +1,24 @@
 //! One connection to the kubelet, and the two calls that are made over it.
+//!
+//! gRPC makes a broken connection anew without a word. We count them, because a kubelet that was restarted says other
+//! things for a while, and nothing else tells that it was: its socket may even have the same inode.
 
 use std::error::Error as _;
 use std::io;
 use std::iter;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper::http::uri::PathAndQuery;
+use hyper::http::uri::{PathAndQuery, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
+use tower::service_fn;
 
 use super::Error;
 use super::messages::{
@@ -22,6 +30,9 @@ use super::messages::{
 /// node, which makes some MiB; ten times that is a fault and not an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Whom gRPC believes to talk to, where a socket has no name.
+const AUTHORITY: &str = "http://localhost";
+
 const LIST: &str = "/v1.PodResourcesLister/List";
 const GET_ALLOCATABLE_RESOURCES: &str = "/v1.PodResourcesLister/GetAllocatableResources";
 
@@ -30,13 +41,15 @@ pub(super) struct Client {
     socket: PathBuf,
     deadline: Duration,
     channel: Option<Channel>,
+    /// How many connections were made.
+    connections: Arc<AtomicU64>,
 }
 
 // === impl Client ===
 
 impl Client {
     pub(super) fn new(socket: PathBuf, deadline: Duration) -> Self {
-        Self { socket, deadline, channel: None }
+        Self { socket, deadline, channel: None, connections: Arc::default() }
     }
 
     /// Asks which container has which devices.
@@ -49,12 +62,17 @@ impl Client {
         self.call(GET_ALLOCATABLE_RESOURCES, AllocatableResourcesRequest {}).await
     }
 
+    /// The number of the connection over which the last answer came: another number is another connection.
+    pub(super) fn connection(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     async fn call<Q, A>(&mut self, method: &'static str, question: Q) -> Result<A, Error>
     where
         Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        let channel = self.channel()?;
+        let channel = self.channel();
         let result = match tokio::time::timeout(self.deadline, unary(channel, method, question)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(status)) => Err(self.refused(method, &status)),
@@ -66,15 +84,15 @@ impl Client {
         result
     }
 
-    /// The connection that is kept, or a new one that nothing is known of yet.
-    fn channel(&mut self) -> Result<Channel, Error> {
-        if let Some(channel) = &self.channel {
-            return Ok(channel.clone());
-        }
-        let unusable = || Error::Address { socket: self.socket.clone() };
-        let path = self.socket.to_str().ok_or_else(unusable)?;
-        let endpoint = Endpoint::from_shared(format!("unix://{path}")).map_err(|_| unusable())?;
-        Ok(self.channel.insert(endpoint.connect_lazy()).clone())
+    /// The channel that is kept, or a new one that nothing is known of yet.
+    fn channel(&mut self) -> Channel {
+        let (socket, connections) = (&self.socket, &self.connections);
+        let channel = self.channel.get_or_insert_with(|| {
+            let (socket, connections) = (socket.clone(), Arc::clone(connections));
+            let connector = service_fn(move |_: Uri| connect(socket.clone(), Arc::clone(&connections)));
+            Endpoint::from_static(AUTHORITY).connect_with_connector_lazy(connector)
+        });
+        channel.clone()
     }
 
     fn refused(&self, method: &'static str, status: &Status) -> Error {
@@ -84,6 +102,12 @@ impl Client {
             None => Error::Call { method, socket, code: status.code(), text: status.message().to_owned() },
         }
     }
+}
+
+async fn connect(socket: PathBuf, connections: Arc<AtomicU64>) -> io::Result<TokioIo<UnixStream>> {
+    let stream = UnixStream::connect(socket).await?;
+    connections.fetch_add(1, Ordering::Relaxed);
+    Ok(TokioIo::new(stream))
 }
 
 async fn unary<Q, A>(channel: Channel, method: &'static str, question: Q) -> Result<A, Status>

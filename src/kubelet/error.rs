@@ -20,12 +20,6 @@ pub enum Error {
         /// The text.
         text: String,
     },
-    /// The socket's path is no text, so that gRPC has no address for it.
-    #[error("make an address of the socket path {socket:?}")]
-    Address {
-        /// The socket.
-        socket: PathBuf,
-    },
     /// The operating system will not connect us, or cut the connection.
     #[error("reach the kubelet at {}", .socket.display())]
     Unreachable {
@@ -95,7 +89,7 @@ impl Error {
             Self::Call { code: Code::Unimplemented, .. } => {
                 Some("pod-resources v1 came with Kubernetes 1.20; is this socket the kubelet's?")
             }
-            Self::Call { .. } | Self::Address { .. } | Self::ResourceName { .. } => None,
+            Self::Call { .. } | Self::ResourceName { .. } => None,
         }
     }
 
@@ -104,9 +98,11 @@ impl Error {
         matches!(self, Self::Call { code: Code::ResourceExhausted, .. })
     }
 
-    /// Whether the kubelet itself said so, over a connection that stays usable.
+    /// Whether the kubelet itself said so, over a connection that stays usable. It says `Unknown` where a method is
+    /// turned off.
     pub(super) fn is_answer(&self) -> bool {
-        matches!(self, Self::Call { code: Code::ResourceExhausted | Code::Unimplemented, .. })
+        let codes = [Code::ResourceExhausted, Code::Unimplemented, Code::Unknown];
+        matches!(self, Self::Call { code, .. } if codes.contains(code))
     }
 
     /// The error and all its causes.
@@ -179,12 +175,6 @@ mod tests {
             failed to reach the kubelet at /run/kubelet.sock:
             Connection reset by peer (os error 104)
         "]],
-        );
-        check(
-            &Error::Address { socket: "/run/\n".into() },
-            &expect![[r#"
-            failed to make an address of the socket path "/run/\n"
-        "#]],
         );
     }
 

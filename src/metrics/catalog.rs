@@ -182,7 +182,7 @@ catalog! {
         SourceUp: Reading "gpu_cost_exporter_source_up" &["source"],
             "1 if the source's last answer was good, 0 otherwise.";
         SourceLastSuccess: Reading "gpu_cost_exporter_source_last_success_timestamp_seconds" &["source"],
-            "When the source last gave a good answer, in seconds since the epoch. Absent if it never did.";
+            "When the source last gave a good answer, in seconds since the epoch; for the API server, whose watches tell every change, the last tick at which they stood. Absent if it never did.";
         SourceErrors: Counter "gpu_cost_exporter_source_errors_total" &["source"],
             "Answers of the source that were errors, since the exporter started.";
         SourceDuration: Reading "gpu_cost_exporter_source_duration_seconds" &["source"],

@@ -10,7 +10,7 @@ use super::{ClaimKey, DynamicDevice, Uptime};
 pub struct Allocations {
     /// When the kubelet answered.
     pub read_at: Uptime,
-    /// Since when it has answered without a break; after a break its answers are incomplete for a while.
+    /// When it first answered over the present connection; after a break its answers are incomplete for a while.
     pub answering_since: Uptime,
     /// One entry per container and resource of which it holds at least one device, sorted.
     pub containers: Vec<Allocation>,

@@ -1,5 +1,7 @@
 //! Units of time and of parts, as whole numbers.
 
+use std::fmt;
+
 /// Nanoseconds on the node's boot-time clock (`CLOCK_BOOTTIME`: monotonic, counts suspend).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uptime(u64);
@@ -91,6 +93,27 @@ impl UnixTime {
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
+    }
+}
+
+/// The moment as RFC 3339 writes it, in UTC, such as `2026-07-20T12:00:00.000Z`.
+///
+/// The day of the Gregorian calendar is counted in eras of 400 years that begin on a first of March, so that the leap
+/// day is the last day of its year.
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days = self.0 / 86_400_000 + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let (seconds, millis) = (self.0 / 1_000 % 86_400, self.0 % 1_000);
+        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
     }
 }
 

@@ -152,7 +152,7 @@ impl NodeFeed {
         if let Some(workers) = &mut self.workers {
             workers.name(&mut reading, &pods, at, wall).await;
         }
-        let described = described.map(apiserver_status);
+        let described = described.map(|latest| apiserver_status(latest, wall));
         let sources = iter::once(self.status.clone()).chain(kubelet).chain(described).collect();
         let seen = Observation {
             at,
@@ -208,8 +208,9 @@ fn kubelet_status(latest: kubelet::Latest) -> SourceStatus {
     SourceStatus { source: Source::Kubelet, up, last_success, errors, duration, message }
 }
 
-fn apiserver_status(latest: apiserver::Latest) -> SourceStatus {
-    let apiserver::Latest { pods: _, node: _, dynamic: _, up, last_success, errors, duration, message } =
+fn apiserver_status(latest: apiserver::Latest, now: UnixTime) -> SourceStatus {
+    let last_success = latest.known_at(now);
+    let apiserver::Latest { pods: _, node: _, dynamic: _, up, last_success: _, errors, duration, message } =
         latest;
     SourceStatus { source: Source::ApiServer, up, last_success, errors, duration, message }
 }

@@ -23,6 +23,13 @@ fn help_is_what_people_read_first() {
 }
 
 #[test]
+fn so_is_the_help_of_explain() {
+    let output = run(&["explain", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    expect_file!["golden/explain-help.txt"].assert_eq(&text(&output.stdout));
+}
+
+#[test]
 fn the_version_is_the_packages() {
     assert_eq!(
         text(&run(&["--version"]).stdout),
@@ -45,6 +52,9 @@ fn what_is_typed_wrong_is_said_and_exits_with_64() {
         (vec!["--kubelet.resource=*"], "--kubelet.resource"),
         (vec!["--node.name="], "--node.name"),
         (vec!["check"], "<FILE>"),
+        (vec!["explain", "--url=https://localhost:8080"], "http://localhost:8080"),
+        (vec!["explain", "--output=yaml"], "json"),
+        (vec!["--web.telemetry-path=/api/v1/ledger"], "/api/"),
     ];
     for (args, expected) in cases {
         let output = run(&args);

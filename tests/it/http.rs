@@ -75,12 +75,16 @@ fn each_path_has_its_answer() {
         ),
         ("GET", "http://other.host/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "gpu_cost_"),
         ("GET", "/", 200, html, "gpu-node-7"),
+        ("GET", "/api/v1/ledger", 200, "application/json", "{\"version\":1,"),
+        ("GET", "/api/v1/ledger?pretty", 200, "application/json", "gpu-node-7"),
+        ("GET", "/api/v1/", 404, html, "href=\"/api/v1/ledger\""),
         ("GET", "/-/healthy", 200, text, "healthy"),
         ("GET", "/-/ready", 200, text, "ready"),
         ("GET", "/metrics/", 404, html, "href=\"/metrics\""),
         ("GET", "/a\"b&c", 404, html, "/a&quot;b&amp;c"),
         ("POST", "/nothing", 404, html, "/-/ready"),
         ("POST", "/metrics", 405, text, "POST is not allowed"),
+        ("POST", "/api/v1/ledger", 405, text, "POST is not allowed"),
         ("DELETE", "/", 405, text, "DELETE is not allowed"),
         ("PUT", "/-/ready", 405, text, "can only be read"),
         ("OPTIONS", "/-/healthy", 405, text, "OPTIONS is not allowed"),
@@ -98,7 +102,7 @@ fn each_path_has_its_answer() {
 #[test]
 fn head_is_get_without_the_body() {
     let server = Server::start(published(), Limits::USUAL);
-    for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/nothing"] {
+    for path in ["/metrics", "/", "/api/v1/ledger", "/-/healthy", "/-/ready", "/nothing"] {
         let (get, head) = (server.get(path), server.ask("HEAD", path, &[]));
         assert_eq!(
             (get.status, get.header("content-type")),
@@ -132,7 +136,7 @@ fn what_is_not_http_gets_no_answer_that_hurts() {
 #[test]
 fn gzip_is_the_same_text() {
     let server = Server::start(published(), Limits::USUAL);
-    for path in ["/metrics", "/"] {
+    for path in ["/metrics", "/", "/api/v1/ledger"] {
         let plain = server.ask("GET", path, &["Accept-Encoding: gzip;q=0, identity"]);
         let compressed = server.ask("GET", path, &["Accept-Encoding: gzip"]);
         assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("Accept-Encoding")));
@@ -195,7 +199,7 @@ fn too_many_requests_are_told_so_and_probes_go_on() {
     let second = server.get("/metrics");
     assert_eq!((second.status, second.header("retry-after")), (503, Some("1")));
     assert!(second.text().contains("too many requests"), "{second:?}");
-    assert_eq!(server.get("/").status, 503);
+    assert_eq!((server.get("/").status, server.get("/api/v1/ledger").status), (503, 503));
     assert_eq!((server.get("/-/healthy").status, server.get("/-/ready").status), (200, 200));
     let first = read(first);
     assert_eq!(first.promised_bytes(), Some(first.body.len()));

@@ -53,6 +53,13 @@ impl Poller {
         latest.clone()
     }
 
+    /// Waits for a good answer that was given after this one.
+    #[track_caller]
+    fn until_read_after(&mut self, before: &Allocations) -> Arc<Allocations> {
+        let is_later = |it: &Arc<Allocations>| it.read_at > before.read_at;
+        self.until(|latest| latest.allocations.as_ref().is_some_and(is_later)).allocations.unwrap()
+    }
+
     /// Waits for what must come, and wakes the poller all the time.
     #[track_caller]
     fn until_while_waking(&mut self, what: impl FnMut(&Latest) -> bool) -> Latest {
@@ -117,8 +124,6 @@ fn a_good_answer() {
 fn it_asks_again_after_the_interval() {
     let kubelet = FakeKubelet::start();
     let mut poller = Poller::with(&kubelet, Duration::from_secs(1), Duration::from_secs(20));
-    // The first question answers this one, so that it does not bring the second one forward.
-    poller.wake();
     let first = poller.until(|latest| latest.up).allocations.unwrap();
     kubelet.list(held_by_a());
     let second = poller.until(|latest| latest.allocations.as_ref() != Some(&first)).allocations.unwrap();
@@ -134,6 +139,47 @@ fn a_wake_up_is_answered_at_once_but_not_with_a_storm() {
     let last = poller.until_while_waking(|_| kubelet.calls(Method::List) > 3);
     let elapsed = last.allocations.unwrap().read_at.since(first.read_at);
     assert!(elapsed >= Span::from_millis(1_500), "three gaps took {elapsed:?}");
+}
+
+#[test]
+fn what_is_answered_too_early_is_asked_again_soon() {
+    let kubelet = FakeKubelet::start();
+    let mut poller = Poller::with(&kubelet, Duration::from_secs(3), Duration::from_secs(20));
+    let first = poller.until(|latest| latest.up).allocations.unwrap();
+    // The API server told of a pod. The kubelet has not heard of it, then it has not given it its device.
+    let early = |pods| Answer::message(&ListPodResourcesResponse { pod_resources: pods });
+    kubelet.answer_next(Method::List, 1, &early(Vec::new()));
+    kubelet.answer_next(Method::List, 1, &early(vec![pod("team", "a", GPU, &[])]));
+    kubelet.list(held_by_a());
+    poller.wake();
+    let woken = poller.until_read_after(&first);
+    let second = poller.until_read_after(&woken);
+    let third = poller.until_read_after(&second);
+    let found = [&woken, &second, &third].map(|it| holders(it).len());
+    assert_eq!((found, kubelet.calls(Method::List)), ([0, 0, 1], 4));
+    let elapsed = third.read_at.since(woken.read_at);
+    assert!(elapsed >= Span::from_secs(1) && elapsed < Span::from_secs(3), "two gaps took {elapsed:?}");
+    // Then it is calm again.
+    let calm = poller.until_read_after(&third).read_at.since(third.read_at);
+    assert!(calm >= Span::from_secs(3), "{calm:?}");
+}
+
+#[test]
+fn a_kubelet_that_was_restarted_is_asked_again_soon() {
+    let mut kubelet = FakeKubelet::start();
+    kubelet.list(held_by_a());
+    let mut poller = Poller::with(&kubelet, Duration::from_secs(5), Duration::from_secs(20));
+    let first = poller.until(|latest| latest.up).allocations.unwrap();
+    kubelet.answer_next(Method::List, 2, &Answer::message(&ListPodResourcesResponse::default()));
+    kubelet.come_back();
+    let is_new = |it: &Arc<Allocations>| it.answering_since > first.answering_since;
+    let incomplete =
+        poller.until(|latest| latest.allocations.as_ref().is_some_and(is_new)).allocations.unwrap();
+    let complete = poller.until(|latest| {
+        latest.allocations.as_ref().is_some_and(|it| is_new(it) && !it.containers.is_empty())
+    });
+    let elapsed = complete.allocations.unwrap().read_at.since(incomplete.read_at);
+    assert!(elapsed < Span::from_secs(5), "{elapsed:?} is no sooner than ever");
 }
 
 #[test]
@@ -166,6 +212,44 @@ fn a_kubelet_that_restarts_between_two_questions_is_found_again() {
     kubelet.come_back();
     poller.wake();
     poller.until(|latest| latest.allocations.as_ref().is_some_and(|it| !it.containers.is_empty()));
+}
+
+#[test]
+fn each_connection_is_a_new_beginning_though_nothing_ever_failed() {
+    let mut kubelet = FakeKubelet::start();
+    kubelet.list(held_by_a());
+    let mut poller = Poller::start(&kubelet);
+    let first = poller.until(|latest| latest.up).allocations.unwrap();
+    assert_eq!(first.answering_since, first.read_at);
+    poller.wake();
+    let second = poller.until_read_after(&first);
+    assert_eq!(second.answering_since, first.read_at, "one connection, one beginning");
+
+    kubelet.come_back();
+    // Whoever is idle sees that the other side has hung up, and nobody is told.
+    poller.runtime.block_on(tokio::task::yield_now());
+    poller.wake();
+    let third = poller.until_read_after(&second);
+    assert_eq!(poller.latest.borrow().errors, 0);
+    assert_eq!(third.answering_since, third.read_at);
+    poller.wake();
+    assert_eq!(poller.until_read_after(&third).answering_since, third.read_at);
+}
+
+#[test]
+fn a_refusal_is_no_break() {
+    let kubelet = FakeKubelet::start();
+    // As a kubelet says it in which the method is turned off.
+    let disabled = "Pod Resources API GetAllocatableResources disabled";
+    kubelet.answer(Method::GetAllocatableResources, Answer::Refuse(Code::Unknown, disabled));
+    let mut poller = Poller::start(&kubelet);
+    let first = poller.until(|latest| latest.up).allocations.unwrap();
+    let refuse = Answer::Refuse(Code::ResourceExhausted, "rejected by rate limit");
+    kubelet.answer_next(Method::List, 1, &refuse);
+    poller.wake();
+    poller.until(has_failed);
+    let second = poller.until_read_after(&first);
+    assert_eq!(second.answering_since, first.read_at);
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod http;
 #[cfg(test)]
 mod labels_file;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod page;
@@ -34,6 +36,8 @@ mod command_line;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod live_prometheus;
 #[cfg(test)]
 mod mig;
@@ -41,6 +45,8 @@ mod mig;
 mod price_command;
 #[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod timelines;
 #[cfg(test)]
 mod whose_money;
 #[cfg(test)]

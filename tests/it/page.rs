@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use gpu_cost_exporter::cost::money::{Cost, Rate};
 use gpu_cost_exporter::cost::report::{Report, State};
 use gpu_cost_exporter::http::Limits;
+use gpu_cost_exporter::observation::UnixTime;
 use gpu_cost_exporter::status::{Mode, Published, Source, SourceStatus, Status};
 
 use crate::support::rich_report::{self, published};
@@ -25,6 +26,11 @@ fn everything_wrong() -> Published {
         rich_report::down(Source::Nvml, NVML_DOWN),
         rich_report::down(Source::Kubelet, "Cannot connect to the pod-resources socket: mount <it>."),
     ];
+    // Five minutes before the report.
+    let last_success = published().report.map(|it| UnixTime::from_millis(it.wall.as_millis() - 310_000));
+    status
+        .sources
+        .push(SourceStatus { last_success, ..rich_report::down(Source::ApiServer, "Connection refused.") });
     status.pricing.last_reload_successful = false;
     status.pricing.problems =
         (1..=12).map(|n| format!("line {n}: spot: expected a number, found \"<b>\"").into()).collect();
@@ -133,7 +139,11 @@ fn a_finops_person_finds_the_numbers_of_the_report() {
             "resnet-0 ended vision – – $144.00",
             "b300-benchmark live – 1 no price 20.0 GPU-h no price – –",
             "no known holder – 29.9 GPU-h",
+            "why? container main asked for nvidia.com/gpu.shared and got GPU-00000000-aaaa-bbbb-cccc-000000000000::0",
+            "share 1/4 of the GPU: 1 of 4 slots",
+            "share 4/7 of the GPU: 4 of 7 compute slices",
             "price × time = used + underused + idle",
+            "/api/v1/ledger",
             "NVIDIA driver 580.82.07",
         ],
     );
@@ -195,7 +205,8 @@ fn what_is_wrong_is_said_first_with_what_to_do() {
         &[
             "Simulated node: these numbers are made up.",
             NVML_DOWN,
-            "The kubelet does not answer. Cannot connect to the pod-resources socket: mount <it>.",
+            "The kubelet does not answer. Cannot connect to the pod-resources socket: mount <it>. Which pod",
+            "The API server does not answer. Connection refused. It last answered 5 min ago.",
             "/config/pricing.yaml has mistakes.",
             "line 10: spot: expected a number, found \"<b>\" and 2 more",
         ],
@@ -239,6 +250,37 @@ fn a_report_without_anything_is_no_reason_to_fail() {
             "The lines do not add up to the bill. They differ by $0.01.",
         ],
     );
+}
+
+#[test]
+fn what_somebody_opened_stays_open_when_the_page_renews_itself() {
+    let server = Server::start(published(), Limits::USUAL);
+    // A reader opens the reasons of one holder at once; the page renews itself some seconds later.
+    let page = server.get("/").text().replacen("<details ", "<details open ", 1);
+    let front = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = front.local_addr().expect("an address");
+    let pages = AtomicUsize::new(0);
+    let ended = AtomicBool::new(false);
+    let dom = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for stream in front.incoming().take_while(|_| !ended.load(Ordering::SeqCst)) {
+                let mut stream = stream.expect("a connection");
+                let Some((_, path)) = asked(&mut stream) else { continue };
+                let body = match pages.fetch_add(1, Ordering::SeqCst) {
+                    0 => page.clone(),
+                    _ => server.get(&path).text().replace("<h1>", "<h1>renewed "),
+                };
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close";
+                let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let _end = End { front: address, ended: &ended };
+        dump(&format!("http://{address}/"), &["--virtual-time-budget=10000"])
+    });
+    assert!(dom.contains("<h1>renewed "), "{dom}");
+    assert_eq!(dom.matches("<details ").count(), 6, "one for each holder");
+    assert_eq!(dom.matches(" open=\"\"").count(), 1, "{dom}");
 }
 
 #[test]
@@ -287,14 +329,19 @@ impl Drop for End<'_> {
 
 /// Passes one request of the browser on; `on_page` is called before a page is.
 fn forward(mut stream: TcpStream, server: &Server, on_page: impl Fn()) {
-    let mut head = vec![0; 16 * 1024];
-    let length = stream.read(&mut head).unwrap_or(0);
-    let head = String::from_utf8_lossy(&head[..length]).into_owned();
-    // A browser also opens connections on which it asks nothing.
-    let Some(path) = head.split(' ').nth(1) else { return };
+    let Some((_, path)) = asked(&mut stream) else { return };
     if path == "/" {
         on_page();
     }
-    let got = server.get(path);
+    let got = server.get(&path);
     let _ = stream.write_all(got.head.as_bytes()).and_then(|()| stream.write_all(&got.body));
+}
+
+/// The method and the path that a browser asks for; it also opens connections on which it asks nothing.
+fn asked(stream: &mut TcpStream) -> Option<(String, String)> {
+    let mut head = vec![0; 16 * 1024];
+    let length = stream.read(&mut head).unwrap_or(0);
+    let head = String::from_utf8_lossy(&head[..length]).into_owned();
+    let mut words = head.split(' ').map(str::to_owned);
+    words.next().zip(words.next())
 }

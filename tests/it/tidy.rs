@@ -40,8 +40,18 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "kubelet",
         ours: &["observation", "clock"],
-        // Of `hyper` only the name of a gRPC method, which is a path of HTTP.
-        crates: &["hyper::http::uri", "prost", "thiserror", "tokio", "tonic", "tonic_prost", "tracing"],
+        // Of `hyper` only what gRPC is made of: the name of a method is a path of HTTP, a connection is a stream.
+        crates: &[
+            "hyper::http::uri",
+            "hyper_util::rt",
+            "prost",
+            "thiserror",
+            "tokio",
+            "tonic",
+            "tonic_prost",
+            "tower",
+            "tracing",
+        ],
     },
     Layer {
         module: "apiserver",
@@ -91,9 +101,40 @@ const LAYERS: &[Layer] = &[
         crates: &["prometheus", "thiserror"],
     },
     Layer {
+        module: "ledger_json",
+        ours: &["observation", "cost::money", "cost::report", "status", "metrics::unit"],
+        crates: &["serde", "serde_json"],
+    },
+    // The chain behind a charge in words, from what the JSON says.
+    Layer { module: "why", ours: &["ledger_json"], crates: &[] },
+    Layer {
         module: "http",
-        ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status", "metrics"],
+        ours: &[
+            "observation",
+            "cost::money",
+            "cost::pricing",
+            "cost::report",
+            "status",
+            "metrics",
+            "ledger_json",
+            "why",
+        ],
         crates: &["flate2", "hyper", "hyper_util", "maud", "tokio", "tracing"],
+    },
+    // The other end of the line: it knows what is served, and no server.
+    Layer {
+        module: "explain",
+        ours: &["ledger_json", "why"],
+        crates: &[
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "serde",
+            "serde_json",
+            "strsim",
+            "thiserror",
+            "tokio",
+        ],
     },
     // What was typed.
     Layer {
@@ -102,6 +143,8 @@ const LAYERS: &[Layer] = &[
             "observation",
             "cost::attribution",
             "cost::pricing",
+            "explain::Address",
+            "explain::Output",
             "kubelet::ResourceName",
             "kubelet::SOCKET",
             "apiserver::LabelSource",
@@ -118,7 +161,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "app", ours: EVERYTHING, crates: &["anyhow", "rustix::system", "tokio", "tracing"] },
     Layer {
         module: "main",
-        ours: &["cost::pricing", "clock", "pricing_file", "args", "app"],
+        ours: &["cost::pricing", "clock", "pricing_file", "explain", "args", "app"],
         crates: &["anyhow", "clap", "tokio", "tracing", "tracing_subscriber"],
     },
     Layer { module: "lib", ours: &[], crates: &[] },

@@ -7,6 +7,7 @@
 //! | the kubelet | the pod watch | who holds it |
 //! |---|---|---|
 //! | lists it | says it has ended | nobody |
+//! | listed it | says since that it is deleted, or that another has its name | nobody, until the kubelet lists it again |
 //! | lists it | anything else | the pod |
 //! | lists it again after a break, though it was gone before | does not show it | nobody, until the grace is over |
 //! | no longer lists it | shows it running | the pod |
@@ -14,6 +15,8 @@
 //! | no longer lists it, without a break | is not told, or is stale | nobody: its containers have ended |
 //! | does not answer for long | shows it running | the pod |
 //! | does not answer for long | is not told, or is stale | nobody that we can name |
+//!
+//! What the pod watch shows of a static pod is its mirror: when that is deleted, the pod runs on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,8 +46,8 @@ pub(super) struct Listing {
 /// What one pod holds.
 #[derive(Clone, Debug)]
 struct Held {
-    /// Its UID, once it was told.
-    uid: Option<Arc<str>>,
+    /// Who it is, once it was told.
+    identity: Option<Identity>,
     /// When it was first seen to hold something, which tells the newer of two.
     since: Uptime,
     /// The number of the answer that last listed it.
@@ -52,10 +55,16 @@ struct Held {
     /// When that answer was given.
     listed_at: Uptime,
     devices: Vec<Allocation>,
-    /// Whether another pod has its name since it was last listed.
-    is_renewed: bool,
     /// Whether it counts in this observation.
     believed: bool,
+}
+
+/// Who a pod is, over all that may have its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Identity {
+    /// The UID that the kubelet has for it.
+    uid: Arc<str>,
+    is_static: bool,
 }
 
 /// One observation, as far as it says who is there.
@@ -84,18 +93,12 @@ impl Listing {
             answer.answering_since > first && answer.read_at.since(answer.answering_since) <= max_age;
         let present = Present::new(seen, answer, max_age, in_grace);
         self.fresh = seen.at.since(answer.read_at) <= max_age;
-        if !self.answer.replace(Arc::clone(answer)).is_some_and(|before| Arc::ptr_eq(&before, answer)) {
+        let is_answered = self.answer.replace(Arc::clone(answer)).as_ref() != Some(answer);
+        if is_answered {
             self.answers += 1;
             self.take_in_answer(&present);
         }
-        self.held
-            .iter_mut()
-            .for_each(|(pod, held)| held.is_described(present.pods.get(pod).copied(), seen.at));
-        let left = self.held.iter().filter(|(pod, held)| !present.stays(pod, held, self.answers));
-        let left: Vec<PodKey> = left.map(|(pod, _)| pod.clone()).collect();
-        for pod in left {
-            self.leave(pod, seen.at);
-        }
+        self.drop_the_gone(&present, is_answered);
         for (pod, held) in &mut self.held {
             held.believed = self.fresh || present.is_seen_running(pod);
         }
@@ -130,12 +133,11 @@ impl Listing {
             self.gone.remove(pod);
             let before = self.held.get(pod);
             let held = Held {
-                uid: before.and_then(|held| held.uid.clone()),
+                identity: before.and_then(|held| held.identity.clone()),
                 since: before.map_or(present.at, |held| held.since),
                 listed_in: self.answers,
                 listed_at: present.answer.read_at,
                 devices,
-                is_renewed: false,
                 believed: true,
             };
             self.held.insert(pod.clone(), held);
@@ -149,6 +151,20 @@ impl Listing {
         let is_taken = |id: &DeviceId| taken.iter().any(|other| is_same(id, other));
         for (_, held) in self.held.iter_mut().filter(|(pod, _)| !listed.contains_key(pod)) {
             held.devices.iter_mut().for_each(|devices| devices.devices.retain(|id| !is_taken(id)));
+        }
+    }
+
+    fn drop_the_gone(&mut self, present: &Present<'_>, is_answered: bool) {
+        let answers = self.answers;
+        let left = self.held.iter_mut().filter_map(|(pod, held)| {
+            let is_another = held.is_described(present.pods.get(pod).copied(), present.at);
+            // What is listed at the same time as another is described is that one's.
+            let is_listed_now = is_answered && held.listed_in == answers;
+            let stays = present.stays(pod, held, answers) && (!is_another || is_listed_now);
+            (!stays).then(|| pod.clone())
+        });
+        for pod in left.collect::<Vec<_>>() {
+            self.leave(pod, present.at);
         }
     }
 
@@ -172,13 +188,24 @@ fn is_same(one: &DeviceId, other: &DeviceId) -> bool {
 // === impl Held ===
 
 impl Held {
-    /// Takes in its UID. Another UID under its name is another pod, and a newer one.
-    fn is_described(&mut self, pod: Option<&Pod>, at: Uptime) {
-        let Some(pod) = pod else { return };
-        if self.uid.replace(Arc::clone(&pod.uid)).is_some_and(|before| before != pod.uid) {
+    /// Takes in who it is. Says whether that is another pod than before, and then a newer one.
+    fn is_described(&mut self, pod: Option<&Pod>, at: Uptime) -> bool {
+        let Some(identity) = pod.map(Identity::of) else { return false };
+        let is_another = self.identity.as_ref().is_some_and(|before| *before != identity);
+        self.identity = Some(identity);
+        if is_another {
             self.since = at;
-            self.is_renewed = true;
         }
+        is_another
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    fn of(pod: &Pod) -> Self {
+        let uid = pod.static_uid.as_ref().unwrap_or(&pod.uid);
+        Self { uid: Arc::clone(uid), is_static: pod.static_uid.is_some() }
     }
 }
 
@@ -201,8 +228,8 @@ impl<'a> Present<'a> {
         let broke = self.answer.answering_since > held.listed_at;
         match self.pods.get(pod) {
             Some(pod) if pod.ended => false,
-            Some(_) => is_listed || !held.is_renewed && (self.watched || broke),
-            None if self.watched && held.uid.is_some() => false,
+            Some(_) => is_listed || self.watched || broke,
+            None if self.watched && held.identity.as_ref().is_some_and(|it| !it.is_static) => false,
             None => is_listed || broke && self.in_grace,
         }
     }

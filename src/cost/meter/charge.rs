@@ -8,7 +8,7 @@ use crate::cost::attribution::{Claim, Holding};
 use crate::cost::ledger::{Charge, PodId};
 use crate::cost::money::{Amount, Cost, GpuTime};
 use crate::cost::report::{LastCharge, Payer, State};
-use crate::cost::share::{Division, scaled};
+use crate::cost::share::{Division, Share, scaled};
 use crate::cost::window::Window;
 use crate::cost::work::{Work, Worked};
 
@@ -20,6 +20,14 @@ struct Interval<'a> {
     wall: UnixTime,
 }
 
+/// What one claim on a GPU comes to in an interval.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    claim: &'a Claim,
+    share: Share,
+    amount: Amount,
+}
+
 // === impl Meter ===
 
 impl Meter {
@@ -27,10 +35,10 @@ impl Meter {
     pub(super) fn charge_measured(&mut self, gpu: &OpenGpu, now: &OpenGpu, elapsed: Span, wall: UnixTime) {
         let interval = Interval { gpu, elapsed, wall };
         let worked = Worked::new(&now.gpu, &gpu.claims);
-        for (claim, amount) in self.pieces(gpu, &gpu.claims.division, elapsed) {
-            match claim {
-                Claim::Nobody(state) => self.post_nobodys(gpu, *state, amount),
-                Claim::Holder(holding) => self.charge_holding(interval, holding, &worked, amount),
+        for piece in self.pieces(gpu, &gpu.claims.division, elapsed) {
+            match piece.claim {
+                Claim::Nobody(state) => self.post_nobodys(gpu, *state, piece.amount),
+                Claim::Holder(holding) => self.charge_holding(interval, holding, &worked, piece),
             }
         }
         self.add_energy(gpu, now);
@@ -39,22 +47,17 @@ impl Meter {
     /// Charges an interval in which nobody looked, but not for long: to those who were there before and are after.
     pub(super) fn charge_gap(&mut self, gpu: &OpenGpu, now: &OpenGpu, elapsed: Span) {
         let division = gpu.claims.over_gap(&now.claims);
-        for (claim, amount) in self.pieces(gpu, &division, elapsed) {
-            match claim {
-                Claim::Nobody(state) => self.post_nobodys(gpu, *state, amount),
-                Claim::Holder(holding) => self.charge_unmeasured(gpu, holding, elapsed, amount),
+        for piece in self.pieces(gpu, &division, elapsed) {
+            match piece.claim {
+                Claim::Nobody(state) => self.post_nobodys(gpu, *state, piece.amount),
+                Claim::Holder(holding) => self.charge_unmeasured(gpu, holding, elapsed, piece),
             }
         }
         self.add_energy(gpu, now);
     }
 
     /// Adds the interval to the GPU's bill and cuts it up.
-    fn pieces<'d>(
-        &mut self,
-        gpu: &OpenGpu,
-        division: &'d Division<Claim>,
-        elapsed: Span,
-    ) -> Vec<(&'d Claim, Amount)> {
+    fn pieces<'d>(&mut self, gpu: &OpenGpu, division: &'d Division<Claim>, elapsed: Span) -> Vec<Piece<'d>> {
         let bill = gpu.quote.as_ref().map(|quote| quote.effective.over(elapsed));
         self.ledger.device(&gpu.gpu.uuid).bill += bill.unwrap_or_default();
         let costs = division.split(bill.unwrap_or_default().units());
@@ -63,13 +66,21 @@ impl Meter {
             cost: bill.map(|_| Cost::from_units(cost)),
             time: GpuTime::from_nanos(time),
         };
-        costs.zip(times).map(|((claim, cost), (_, time))| (claim, amount(cost, time))).collect()
+        let pieces = division.parts().zip(costs.zip(times));
+        pieces
+            .map(|((claim, share), ((_, cost), (_, time)))| Piece {
+                claim,
+                share,
+                amount: amount(cost, time),
+            })
+            .collect()
     }
 
-    fn charge_holding(&mut self, at: Interval<'_>, holding: &Holding, worked: &Worked<'_>, amount: Amount) {
+    fn charge_holding(&mut self, at: Interval<'_>, holding: &Holding, worked: &Worked<'_>, piece: Piece<'_>) {
         let Some(work) = worked.by(holding).filter(|_| !at.gpu.is_unavailable()) else {
-            return self.charge_unmeasured(at.gpu, holding, at.elapsed, amount);
+            return self.charge_unmeasured(at.gpu, holding, at.elapsed, piece);
         };
+        let amount = piece.amount;
         let idle = self.is_idle(at.gpu, holding, at.elapsed, work);
         let Some(holder) = at.gpu.holders.get(&holding.pod) else { return };
         let (used, rest) = amount.cut(work.within());
@@ -77,44 +88,30 @@ impl Meter {
         for (state, part) in parts {
             self.post_holders(at.gpu, holder, state, part);
         }
-        self.remember(at.gpu, holding, at.elapsed, Some(work), &parts);
 
         let (numerator, denominator) = work.beyond();
         let burst = scaled(amount.cost.unwrap_or_default().units(), numerator, denominator);
+        let burst = Cost::from_units(burst);
         let account = self.ledger.pod(&holder.id);
-        account.burst += Cost::from_units(burst);
+        account.burst += burst;
         if work.ppm() > self.policy.idle_threshold {
             account.last_active = Some(at.wall);
         }
+        let charge = piece.shown(at.gpu, holding, at.elapsed, &parts);
+        let charge = LastCharge { work: Some(work.fraction()), burst, ..charge };
+        self.last.insert(at.gpu.place(holding), charge);
         if let Some(utilization) = worked.device_utilization(holding) {
             self.ledger.device(&at.gpu.gpu.uuid).add_to_band(utilization, amount.time);
         }
     }
 
-    fn charge_unmeasured(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, amount: Amount) {
+    fn charge_unmeasured(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, piece: Piece<'_>) {
         let length = self.policy.idle_window;
         self.window(gpu, holding).push(elapsed, None, length);
         let Some(holder) = gpu.holders.get(&holding.pod) else { return };
         let state = if gpu.is_unavailable() { State::Unavailable } else { State::Unmeasured };
-        self.post_holders(gpu, holder, state, amount);
-        self.remember(gpu, holding, elapsed, None, &[(state, amount)]);
-    }
-
-    /// Keeps what a holder was charged, to show it.
-    fn remember(
-        &mut self,
-        gpu: &OpenGpu,
-        holding: &Holding,
-        elapsed: Span,
-        work: Option<Work>,
-        parts: &[(State, Amount)],
-    ) {
-        let charge = LastCharge {
-            elapsed,
-            rate: gpu.quote.as_ref().map(|quote| quote.effective),
-            work: work.map(Work::fraction),
-            parts: parts.iter().filter(|(_, amount)| !amount.is_nothing()).copied().collect(),
-        };
+        self.post_holders(gpu, holder, state, piece.amount);
+        let charge = piece.shown(gpu, holding, elapsed, &[(state, piece.amount)]);
         self.last.insert(gpu.place(holding), charge);
     }
 
@@ -153,6 +150,29 @@ impl Meter {
             let Some(holder) = gpu.holders.get(&holding.pod) else { continue };
             let total = &mut self.ledger.pod(&holder.id).energy_millijoules;
             *total = Some(total.unwrap_or(0) + part);
+        }
+    }
+}
+
+// === impl Piece ===
+
+impl Piece<'_> {
+    /// The charge of a holder as it is shown, as long as nobody says what it did.
+    fn shown(
+        &self,
+        gpu: &OpenGpu,
+        holding: &Holding,
+        elapsed: Span,
+        parts: &[(State, Amount)],
+    ) -> LastCharge {
+        LastCharge {
+            elapsed,
+            rate: gpu.quote.as_ref().map(|quote| quote.effective),
+            share: (self.share.numerator(), self.share.denominator()),
+            of_device: (holding.part.numerator(), holding.part.denominator()),
+            work: None,
+            parts: parts.iter().filter(|(_, amount)| !amount.is_nothing()).copied().collect(),
+            burst: Cost::ZERO,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cost::attribution::{MigShare, SharingPolicy};
-use crate::cost::money::{Cost, Rate};
+use crate::cost::money::{Amount, Cost, GpuTime, Rate};
 use crate::cost::pricing::{PriceTable, Prices};
 use crate::cost::report::{Attribution, DeviceLine, PodLine, Sharing, State, Totals};
 use crate::observation::{

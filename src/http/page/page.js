@@ -11,6 +11,8 @@ async function refresh() {
     const old = document.querySelector("main"), next = page.querySelector("main");
     if (!next || !getSelection().isCollapsed) return;
     const scrolls = [...old.querySelectorAll(".scroll")].map((part) => part.scrollLeft);
+    const open = new Set([...old.querySelectorAll("details[open]")].map((part) => part.dataset.why));
+    next.querySelectorAll("details").forEach((part) => { part.open = open.has(part.dataset.why); });
     old.replaceWith(document.adoptNode(next));
     next.querySelectorAll(".scroll").forEach((part, n) => { part.scrollLeft = scrolls[n] || 0; });
     document.title = page.title;

@@ -11,7 +11,9 @@ use super::words::{self, DASH, Split};
 use crate::cost::money::GpuTime;
 use crate::cost::pricing::{PriceModel, PriceRule, Quote};
 use crate::cost::report::{DeviceLine, HoldingLine, PodLine, Report, Sharing, State, Totals};
+use crate::ledger_json::{self, Device, Holding};
 use crate::observation::{Gpu, Mig, Ppm};
+use crate::why;
 
 /// How many rows people still read; the metrics have them all.
 const ROWS_SHOWN: usize = 200;
@@ -86,18 +88,19 @@ const SPLIT: Column = ("Where it went", Content::Wide);
 
 /// The GPUs, in the order of the driver.
 pub(super) fn gpus(report: &Report) -> Markup {
-    let mut lines: Vec<&DeviceLine> = report.devices.iter().collect();
-    lines.sort_by_key(|line| line.gpu.index);
+    let ledger = ledger_json::devices(report);
+    let mut lines: Vec<(&DeviceLine, Device)> = report.devices.iter().zip(ledger).collect();
+    lines.sort_by_key(|(line, _)| line.gpu.index);
     let table = Table {
         id: "gpus",
         title: "GPUs",
         columns: &[GPU, PRICE, UTILIZATION, MEMORY, POWER, HOLDERS, COST, SPLIT],
         without_rows: "The driver shows no GPU on this node.",
     };
-    table.render(&lines, |line| gpu_row(line))
+    table.render(&lines, |(line, device)| gpu_row(line, device))
 }
 
-fn gpu_row(line: &DeviceLine) -> Markup {
+fn gpu_row(line: &DeviceLine, device: &Device) -> Markup {
     let gpu = &*line.gpu;
     let memory =
         gpu.memory.map(|memory| (words::gib(memory.used), format!("of {} GiB", words::gib(memory.total))));
@@ -107,10 +110,10 @@ fn gpu_row(line: &DeviceLine) -> Markup {
         tr.fault[line.fault.is_some()] role="row" {
             (head(&gpu_name(line)))
             (cell(PRICE, &quote(line.quote.as_ref())))
-            (cell(UTILIZATION, &meter(gpu.activity.utilization)))
+            (cell(UTILIZATION, &meter(gpu.activity.utilization, device)))
             (cell(MEMORY, &of_total(memory)))
             (cell(POWER, &of_total(power)))
-            (cell(HOLDERS, &holders(line)))
+            (cell(HOLDERS, &holders(line, device)))
             (cell(COST, &total(&line.totals)))
             (cell(SPLIT, &split_bar(&line.totals)))
         }
@@ -163,31 +166,50 @@ fn quote(quote: Option<&Quote>) -> Markup {
     }
 }
 
-fn meter(utilization: Option<Ppm>) -> Markup {
+fn meter(utilization: Option<Ppm>, device: &Device) -> Markup {
     let Some(utilization) = utilization else {
         return html! { span title="The driver cannot say" { (DASH) } };
     };
     let percent = words::ppm(utilization);
     let width = format!("width:{}%", utilization.get() / 10_000);
-    html! { (percent) span.meter aria-hidden="true" { span style=(width) {} } }
+    html! { span title=(why::source(device)) { (percent) } span.meter aria-hidden="true" { span style=(width) {} } }
 }
 
 fn of_total(value: Option<(String, String)>) -> Markup {
     html! { @if let Some((value, total)) = value { (value) span.sub { (total) } } @else { (DASH) } }
 }
 
-/// Who holds which part, and of the rest in which way it is not held.
-fn holders(line: &DeviceLine) -> Markup {
+/// Who holds which part and why, and of the rest in which way it is not held.
+fn holders(line: &DeviceLine, device: &Device) -> Markup {
+    let holdings = || line.holdings.iter().zip(&device.holdings);
     html! {
         @if line.holdings.is_empty() && line.unheld.is_empty() { (DASH) } @else {
             ul.holders {
-                @for holding in &line.holdings {
-                    li { (fraction(holding.share)) span { (holding.namespace) "/" wbr; (holding.pod) (profile(&line.gpu, holding)) } }
+                @for (holding, why) in holdings() {
+                    li {
+                        (fraction(holding.share))
+                        span {
+                            (holding.namespace) "/" wbr; (holding.pod) (profile(&line.gpu, holding))
+                            (reasons(device, why))
+                        }
+                    }
                 }
                 @for (state, part) in &line.unheld {
                     li.nobody { (fraction(*part)) span { (state.as_str()) } }
                 }
             }
+        }
+    }
+}
+
+/// The steps from what a container asked for to its last charge; its name lets the script keep it open.
+fn reasons(device: &Device, holding: &Holding) -> Markup {
+    let Holding { namespace, pod, mig_uuid, .. } = holding;
+    let name = [&device.uuid, mig_uuid.as_deref().unwrap_or_default(), namespace, pod].join("/");
+    html! {
+        details.why data-why=(name) {
+            summary { "why?" }
+            ul { @for step in why::steps(device, holding) { li { (step) } } }
         }
     }
 }

@@ -246,6 +246,11 @@ pub(super) fn duration(span: Span) -> String {
     }
 }
 
+/// How long a moment was before another one, by clocks that people set.
+pub(super) fn age(then: UnixTime, now: UnixTime) -> String {
+    duration(Span::from_millis(now.as_millis().saturating_sub(then.as_millis())))
+}
+
 /// A moment to the minute.
 pub(super) fn moment(time: UnixTime) -> Markup {
     let (date, clock) = (date(time), clock(time));
@@ -259,22 +264,13 @@ pub(super) fn clock_time(time: UnixTime) -> String {
 }
 
 fn clock(time: UnixTime) -> String {
-    let seconds = time.as_millis() / 1_000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+    let text = time.to_string();
+    let clock = text.split_once('T').and_then(|(_, clock)| clock.get(..8));
+    clock.unwrap_or_default().to_owned()
 }
 
-/// The day of the Gregorian calendar in UTC, counted in eras of 400 years that begin on a first of March, so that the
-/// leap day is the last day of its year.
 fn date(time: UnixTime) -> String {
-    let days = time.as_millis() / 86_400_000 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    time.to_string().split('T').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use gpu_cost_exporter::cost::pricing::{
     Date, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices, Quote, TokenPrices,
 };
 use gpu_cost_exporter::cost::report::{
-    Attribution, Basis, DeviceLine, HoldingLine, Payer, PodDevice, PodLine, Report, Sharing, ShowbackLine,
-    State, Totals, XidLine,
+    Attribution, Basis, DeviceLine, HoldingLine, LastCharge, NamedDevice, Payer, PodDevice, PodLine, Report,
+    Sharing, ShowbackLine, State, Totals, XidLine,
 };
 use gpu_cost_exporter::observation::{
-    Activity, CostLabels, Fault, Gpu, Health, Memory, Mig, MigDevice, Node, Partition, Ppm, Span, UnixTime,
-    Uptime, UtilizationSource, Workload,
+    Activity, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Node,
+    Partition, Ppm, Span, UnixTime, Uptime, UtilizationSource, Workload,
 };
 use gpu_cost_exporter::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
 
@@ -218,8 +218,8 @@ fn devices() -> Vec<DeviceLine> {
             attribution: Attribution::Processes,
             quote: on_demand.clone(),
             holdings: vec![
-                holding("inference", "chat-7f9c4-x2x8z", None, (1, 4)),
-                holding("inference", "embed-66b7d-l0p9k", None, (1, 4)),
+                charged(slot("chat-7f9c4-x2x8z", 0), Some(800), Some((37, 25)), State::Underused),
+                charged(slot("embed-66b7d-l0p9k", 2), Some(800), Some((0, 1)), State::Idle),
             ],
             unheld: vec![(State::Unallocated, (1, 2))],
             foreign_utilization: Some(Ppm::from_percent(1)),
@@ -228,7 +228,12 @@ fn devices() -> Vec<DeviceLine> {
         DeviceLine { quote: on_demand.clone(), ..mig_device() },
         DeviceLine {
             quote: Some(quote(320, 800, PriceModel::Spot, PriceRule::File)),
-            holdings: vec![holding("research", "llama-finetune-0", None, (1, 1))],
+            holdings: vec![charged(
+                holding("research", "llama-finetune-0", None, (1, 1)),
+                Some(320),
+                Some((3, 4)),
+                State::Underused,
+            )],
             xids: vec![XidLine {
                 code: 31,
                 count: 2,
@@ -239,7 +244,12 @@ fn devices() -> Vec<DeviceLine> {
         DeviceLine { quote: on_demand, ..lost_device() },
         DeviceLine {
             gpu_model: "nvidia-b300".into(),
-            holdings: vec![holding("research", "b300-benchmark", None, (1, 1))],
+            holdings: vec![charged(
+                holding("research", "b300-benchmark", None, (1, 1)),
+                None,
+                Some((1, 1)),
+                State::Underused,
+            )],
             ..device(4, Some(100))
         },
     ]
@@ -271,8 +281,18 @@ fn mig_device() -> DeviceLine {
         gpu: Arc::new(Gpu { mig: Mig::Enabled(partition), ..Gpu::clone(&base.gpu) }),
         sharing: Sharing::Mig,
         holdings: vec![
-            holding("research", "notebook-ada", Some("MIG-4g.40gb-1"), (4, 7)),
-            holding("research", HOSTILE, Some("MIG-1g.10gb-5"), (1, 7)),
+            charged(
+                holding("research", "notebook-ada", Some("MIG-4g.40gb-1"), (4, 7)),
+                Some(800),
+                Some((1, 2)),
+                State::Underused,
+            ),
+            charged(
+                holding("research", HOSTILE, Some("MIG-1g.10gb-5"), (1, 7)),
+                Some(800),
+                None,
+                State::Unmeasured,
+            ),
         ],
         unheld: vec![(State::Unallocated, (1, 7)), (State::Stranded, (1, 7))],
         recovered: GpuTime::from_nanos(90_000_000_000),
@@ -352,6 +372,10 @@ fn device(index: u32, utilization: Option<u32>) -> DeviceLine {
 }
 
 fn holding(namespace: &str, pod: &str, mig_device: Option<&str>, share: (u64, u64)) -> HoldingLine {
+    let target = match mig_device {
+        Some(uuid) => DeviceTarget::MigDevice(uuid.into()),
+        None => DeviceTarget::Minor(2),
+    };
     HoldingLine {
         namespace: namespace.into(),
         pod: pod.into(),
@@ -359,9 +383,51 @@ fn holding(namespace: &str, pod: &str, mig_device: Option<&str>, share: (u64, u6
         share,
         of_device: (1, 1),
         basis: Basis::Whole,
-        named: Vec::new(),
+        named: vec![named("nvidia.com/gpu", DeviceId { target, replica: None })],
         last: None,
     }
+}
+
+/// One of the four slots of the first GPU.
+fn slot(pod: &str, replica: u32) -> HoldingLine {
+    let target = DeviceTarget::Gpu("GPU-00000000-aaaa-bbbb-cccc-000000000000".into());
+    HoldingLine {
+        of_device: (1, 4),
+        basis: Basis::Slots { held: 1, of: 4 },
+        named: vec![named("nvidia.com/gpu.shared", DeviceId { target, replica: Some(replica) })],
+        ..holding("inference", pod, None, (1, 4))
+    }
+}
+
+fn named(resource: &str, id: DeviceId) -> NamedDevice {
+    NamedDevice { container: "main".into(), resource: resource.into(), id }
+}
+
+/// What it was charged for a little more than a second, at so many cents an hour; what it did not use is in `rest`.
+fn charged(
+    line: HoldingLine,
+    cents_per_hour: Option<u64>,
+    work: Option<(u128, u128)>,
+    rest: State,
+) -> HoldingLine {
+    let elapsed = Span::from_nanos(1_000_213_847);
+    let rate = cents_per_hour.map(rate);
+    let whole = Amount { cost: rate.map(|rate| rate.over(elapsed)), time: elapsed.into() };
+    let (share, _) = whole.cut((line.share.0.into(), line.share.1.into()));
+    let (used, left) = share.cut(work.map_or((0, 1), |(part, whole)| (part.min(whole), whole)));
+    let parts = [(State::Used, used), (rest, left)].into_iter().filter(|(_, amount)| !amount.is_nothing());
+    let beyond = work.map_or((0, 1), |(part, whole)| (part.saturating_sub(whole), whole));
+    let burst = share.cost.unwrap_or_default().units() * beyond.0 / beyond.1;
+    let last = LastCharge {
+        elapsed,
+        rate,
+        share: line.share,
+        of_device: line.of_device,
+        work,
+        parts: parts.collect(),
+        burst: Cost::from_units(burst),
+    };
+    HoldingLine { last: Some(last), ..line }
 }
 
 fn pods() -> Vec<PodLine> {

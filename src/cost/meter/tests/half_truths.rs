@@ -182,6 +182,52 @@ fn a_pod_made_anew_under_its_name_does_not_inherit_a_gpu() {
 }
 
 #[test]
+fn a_pod_made_anew_holds_nothing_before_the_kubelet_lists_it() {
+    let mut rig = node(1);
+    rig.describe(&[described("set-0", "uid-1")]);
+    rig.hold("set-0", &[whole("GPU-0")]).observe().tick(10);
+    // The pod watch tells of the new one, and the kubelet was last asked when it had the old one.
+    rig.describe(&[described("set-0", "uid-2")]).observe_stale().later(Span::from_secs(10)).observe_stale();
+    rig.observe().tick(10);
+    check(&rig, 0, &[("idle", 2), ("unallocated", 1)]);
+    let uids: Vec<_> = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.totals))).collect();
+    assert_eq!(uids, [("uid-1", vec![("idle", 1)]), ("uid-2", vec![("idle", 1)])]);
+    // Where both are told at once, what is listed is the new one's.
+    rig.describe(&[described("set-0", "uid-3")]).later(Span::from_millis(1)).observe();
+    rig.later(Span::from_secs(10)).observe_stale();
+    check(&rig, 0, &[("idle", 3), ("unallocated", 1)]);
+}
+
+#[test]
+fn a_pod_that_was_deleted_holds_nothing_before_the_kubelet_lists_it_again() {
+    let mut rig = node(1);
+    rig.describe(&[described("job", "uid-1"), described("other", "uid-2")]);
+    rig.hold("job", &[whole("GPU-0")]).observe().tick(10);
+    rig.describe(&[described("other", "uid-2")]).observe_stale().later(Span::from_secs(10)).observe_stale();
+    // The same answer, read from elsewhere, is no other answer.
+    rig.seen.allocations = rig.seen.allocations.as_deref().cloned().map(Arc::new);
+    rig.later(Span::from_secs(10)).observe_stale().later(Span::from_secs(10)).observe_stale();
+    check(&rig, 0, &[("idle", 1), ("unallocated", 3)]);
+    // Its containers were not gone yet.
+    rig.observe().tick(10);
+    check(&rig, 0, &[("idle", 2), ("unallocated", 3)]);
+}
+
+#[test]
+fn a_static_pod_outlives_its_mirror() {
+    let mirror = |uid| Pod { static_uid: Some("0f".into()), ..described("static-node-1", uid) };
+    let mut rig = node(1);
+    rig.describe(&[mirror("uid-1"), described("other", "uid-2")]);
+    rig.hold("static-node-1", &[whole("GPU-0")]).observe().tick(10);
+    // Somebody deletes the mirror, and the kubelet makes another.
+    for pods in [vec![described("other", "uid-2")], vec![mirror("uid-3"), described("other", "uid-2")]] {
+        rig.describe(&pods).observe_stale().later(Span::from_secs(10)).observe_stale();
+        rig.observe().tick(10);
+    }
+    check(&rig, 0, &[("idle", 5)]);
+}
+
+#[test]
 fn a_gpu_that_its_plugin_found_unhealthy_is_unavailable_while_nobody_holds_it() {
     let mut rig = node(3);
     rig.advertised = Some((0..3).map(|n| whole(&format!("GPU-{n}"))).collect());

@@ -315,3 +315,36 @@ fn processes_count_on_the_mig_device_they_ran_on() {
     let of_b: Vec<_> = rig.pod("b").devices.iter().map(|device| device.utilization).collect();
     assert_eq!(of_b, [Some(Ppm::ZERO), Some(Ppm::from_percent(80))]);
 }
+
+#[test]
+fn the_last_charge_says_what_it_was_made_of() {
+    let mut rig = node(1);
+    rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
+    rig.gpu(0).activity = busy(30);
+    rig.gpu(0).processes = Some(vec![process("job", 30)]);
+    rig.hold("job", &[replica("GPU-0", 0)]).observe();
+    assert!(rig.device(0).holdings[0].last.is_none());
+    rig.run(40, 40);
+    let line = rig.device(0).holdings[0].clone();
+    let last = line.last.unwrap();
+    let amount = Amount { cost: Some(Cost::from_cents(1)), time: GpuTime::from(Span::from_secs(10)) };
+    assert_eq!(last.parts, [(State::Used, amount)]);
+    assert_eq!((last.elapsed, last.share, last.of_device), (Span::from_secs(40), (1, 4), (1, 4)));
+    assert_eq!(last.rate, Some(Rate::from_nanos_per_hour(3_600_000_000)));
+    // 30 % of the GPU are 120 % of a quarter.
+    let (part, whole) = last.work.unwrap();
+    assert_eq!((part * 5, last.burst), (whole * 6, Cost::from_units(CENT / 5)));
+    let named: Vec<_> = line.named.iter().map(|it| (&*it.container, &*it.resource, &it.id)).collect();
+    assert_eq!(named, [("main", "nvidia.com/gpu", &replica("GPU-0", 0))]);
+    // What it had in the interval is not what it has from now on.
+    rig.hold("job", &[replica("GPU-0", 1)]).run(10, 10);
+    let line = &rig.device(0).holdings[0];
+    assert_eq!((line.share, line.last.as_ref().unwrap().share), ((1, 2), (1, 4)));
+    // An interval in which nobody looked says so.
+    rig.run(100, 100);
+    let last = rig.device(0).holdings[0].last.clone().unwrap();
+    assert_eq!((last.work, last.burst, last.share), (None, Cost::ZERO, (1, 2)));
+    assert_eq!(last.parts.iter().map(|(state, _)| *state).collect::<Vec<_>>(), [State::Unmeasured]);
+    rig.run(400, 400);
+    assert!(rig.device(0).holdings[0].last.is_none(), "nobody was charged");
+}
