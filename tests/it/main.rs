@@ -36,6 +36,8 @@ mod command_line;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod live_prometheus;
