@@ -201,3 +201,22 @@ fn two_claims_on_one_whole_device_are_a_conflict() {
     assert_eq!(cents(&rig.pod("new").totals), [("idle", 1)]);
     assert_eq!(rig.report().allocation_conflicts, 1);
 }
+
+#[test]
+fn a_pod_that_is_not_listed_keeps_a_claim_that_it_shares() {
+    let mut rig = node(1);
+    let claims = vec![claim("c", vec![has("gpu-0")])];
+    rig.publish(vec![published("gpu-0", Some("GPU-0"))], claims);
+    let pod = |name: &str| Pod { key: key(name), uid: name.into(), ..Pod::default() };
+    rig.seen.pods = [pod("a"), pod("b")].into();
+    rig.hold("a", &[claimed("c", "gpu-0", None)]);
+    rig.hold("b", &[claimed("c", "gpu-0", None)]).observe().run(20, 10);
+    // The kubelet restarts and knows one of the two again.
+    rig.later(Span::from_millis(100));
+    rig.answering_since = rig.seen.at;
+    rig.free("a").observe().run(20, 10);
+    assert_eq!(
+        (cents(&rig.pod("a").totals), cents(&rig.pod("b").totals)),
+        (vec![("idle", 2)], vec![("idle", 2)])
+    );
+}
