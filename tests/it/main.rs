@@ -48,7 +48,13 @@ mod replay;
 #[cfg(test)]
 mod timelines;
 #[cfg(test)]
+mod whose_claim;
+#[cfg(test)]
 mod whose_money;
+#[cfg(test)]
+mod whose_part;
+#[cfg(test)]
+mod whose_turn;
 #[cfg(test)]
 mod whose_work;
 
