@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use crate::observation::{
-    Activity, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Partition, Ppm, Process,
-    UnixTime, UtilizationSource, Worker, Xid,
+    Activity, ClaimKey, ClaimedDevice, DeviceId, DeviceTarget, DynamicDevice, Fault, Fraction, FractionOf,
+    Gpu, Health, Memory, Mig, MigDevice, Partition, Ppm, Process, PublishedDevice, ResourceClaim, UnixTime,
+    UtilizationSource, Worker, Xid,
 };
 
 use super::curve::Run;
-use super::scenario::{Episode, GpuScript, Hold, MigScript, PowerWatts, Scenario};
+use super::scenario::{FaultKind, FaultScript, GpuScript, Hold, MigScript, PowerWatts, Scenario};
 use super::{Actor, Moment, Seat, uuid};
 
 /// Slices of an H100.
 const COMPUTE_SLICES: u32 = 7;
 const MEMORY_SLICES: u32 = 8;
 
-/// "GPU has fallen off the bus", in NVIDIA's list of critical errors.
-const FALLEN_OFF_THE_BUS: u64 = 79;
+/// The driver of dynamic resource allocation.
+const CLAIM_DRIVER: &str = "gpu.nvidia.com";
 
 /// How long the driver's report of a critical error is fresh.
 const FRESH_MILLIS: u64 = 1_000;
@@ -32,10 +33,12 @@ pub(super) struct Board {
     position: usize,
     /// MIG devices that the driver cannot say the activity of, by UUID.
     unreadable: Vec<Arc<str>>,
-    lost: Option<Episode>,
+    faults: Vec<FaultScript>,
     power: PowerWatts,
     /// What the device plugin advertises while the GPU is healthy.
     advertised: Vec<DeviceId>,
+    /// The claim that has the GPU, and what it is called there.
+    claim: Option<(ClaimKey, DynamicDevice)>,
 }
 
 /// Somebody who is on a board now.
@@ -85,19 +88,35 @@ impl Board {
                 .zip(gpu.mig.iter().flatten())
                 .filter_map(unreadable)
                 .collect(),
-            advertised: advertised(&idle, gpu.replicas),
+            advertised: advertised(&idle, gpu),
+            claim: gpu.claim.as_ref().map(|claim| {
+                let device = format!("gpu-{index}").into();
+                let device = DynamicDevice { driver: CLAIM_DRIVER.into(), pool: node.into(), device };
+                (
+                    ClaimKey { namespace: claim.namespace.as_str().into(), name: claim.name.as_str().into() },
+                    device,
+                )
+            }),
             idle,
             position,
-            lost: gpu.lost,
+            faults: gpu.faults.clone(),
             power: script.power_watts,
         }
     }
 
     /// The device that a pod of the script holds; `None` if the script names one that is not there.
     pub(super) fn device(&self, hold: &Hold) -> Option<DeviceId> {
-        let target = match &hold.mig {
-            None => DeviceTarget::Gpu(Arc::clone(&self.idle.uuid)),
-            Some(profile) => {
+        if let Some((claim, device)) = &self.claim {
+            let (claim, device) = (claim.clone(), device.clone());
+            return Some(DeviceId {
+                target: DeviceTarget::Claimed { claim, device, share_id: None },
+                replica: None,
+            });
+        }
+        let target = match (&hold.mig, hold.slot) {
+            (None, None) => self.whole(),
+            (None, Some(slot)) => slot_of(&self.idle, slot),
+            (Some(profile), _) => {
                 let device = mig_devices(&self.idle).iter().find(|device| *device.profile == **profile)?;
                 DeviceTarget::MigDevice(Arc::clone(&device.uuid))
             }
@@ -106,15 +125,56 @@ impl Board {
         self.advertised.contains(&device).then_some(device)
     }
 
+    /// The GPU as a whole, as the host's own programs use it.
+    pub(super) fn whole(&self) -> DeviceTarget {
+        DeviceTarget::Gpu(Arc::clone(&self.idle.uuid))
+    }
+
+    /// The resource that the kubelet lists a device as.
+    pub(super) fn resource(&self, hold: &Hold) -> Arc<str> {
+        match hold {
+            _ if self.claim.is_some() => CLAIM_DRIVER.into(),
+            Hold { mig: Some(profile), .. } => format!("nvidia.com/mig-{profile}").into(),
+            Hold { slot: Some(_), .. } => "volcano.sh/vgpu-number".into(),
+            Hold { replica: Some(_), .. } => "nvidia.com/gpu.shared".into(),
+            _ => "nvidia.com/gpu".into(),
+        }
+    }
+
+    /// What a scheduler writes into a pod's annotation about its slot, which uses `percent` of the memory.
+    pub(super) fn fraction(&self, hold: &Hold, percent: u64) -> Option<Fraction> {
+        let total = self.idle.memory.map_or(0, |memory| memory.total);
+        Some(Fraction {
+            of: FractionOf::Gpu(Arc::clone(&self.idle.uuid)),
+            compute: Some(Ppm::from_percent(hold.cores_percent?)),
+            memory: Some(total / 100 * percent),
+        })
+    }
+
+    /// The GPU as its driver publishes it and the claim that has it, where it is given out by claims.
+    pub(super) fn dynamic(&self) -> Option<(PublishedDevice, ResourceClaim)> {
+        let (claim, name) = self.claim.clone()?;
+        let published = PublishedDevice {
+            name: name.clone(),
+            uuid: Some(Arc::clone(&self.idle.uuid)),
+            parent: None,
+            minor: self.idle.minor,
+            profile: None,
+            memory: self.idle.memory.map(|memory| memory.total),
+        };
+        let claimed = ClaimedDevice { name, share_id: None, admin: false, consumed: None };
+        Some((published, ResourceClaim { key: claim, devices: vec![claimed] }))
+    }
+
     /// What the device plugin advertises; it takes back what is not healthy.
     pub(super) fn advertised(&self, millis: u64) -> &[DeviceId] {
-        if self.lost_since(millis).is_some() { &[] } else { &self.advertised }
+        if self.fault(millis).is_some() { &[] } else { &self.advertised }
     }
 
     /// The GPU now, with those of `actors` on it who hold a part of it.
     pub(super) fn gpu(&self, now: Moment, actors: &[Actor]) -> Gpu {
-        if let Some(since) = self.lost_since(now.millis) {
-            return self.lost(now, since);
+        if let Some((fault, since)) = self.fault(now.millis) {
+            return self.broken(now, fault, since);
         }
         let present: Vec<Present<'_>> = self.present(now, actors).collect();
         let mut gpu = self.idle.clone();
@@ -138,18 +198,20 @@ impl Board {
         gpu
     }
 
-    fn lost_since(&self, millis: u64) -> Option<u64> {
-        self.lost.and_then(|lost| lost.began(millis))
+    /// What the GPU suffers from, and since when.
+    fn fault(&self, millis: u64) -> Option<(FaultScript, u64)> {
+        self.faults.iter().find_map(|fault| Some((*fault, fault.when.began(millis)?)))
     }
 
-    fn lost(&self, now: Moment, since: u64) -> Gpu {
+    fn broken(&self, now: Moment, fault: FaultScript, since: u64) -> Gpu {
         let ago = now.millis.saturating_sub(since);
-        let xid = Xid {
-            code: FALLEN_OFF_THE_BUS,
-            at: UnixTime::from_millis(now.wall.as_millis().saturating_sub(ago)),
-        };
+        let at = UnixTime::from_millis(now.wall.as_millis().saturating_sub(ago));
+        let xid = Xid { code: fault.xid, at };
         Gpu {
-            health: Health::Unavailable(Fault::Lost),
+            health: Health::Unavailable(match fault.fault {
+                FaultKind::Lost => Fault::Lost,
+                FaultKind::Xid => Fault::Xid,
+            }),
             memory: None,
             power_limit_milliwatts: None,
             utilization_source: UtilizationSource::None,
@@ -237,16 +299,24 @@ fn mig_devices(gpu: &Gpu) -> &[MigDevice] {
     }
 }
 
-fn advertised(gpu: &Gpu, replicas: Option<u32>) -> Vec<DeviceId> {
+/// What a device plugin advertises of a GPU; nothing of one that is given out by claims.
+fn advertised(gpu: &Gpu, script: &GpuScript) -> Vec<DeviceId> {
     let whole = |replica| DeviceId { target: DeviceTarget::Gpu(Arc::clone(&gpu.uuid)), replica };
-    match (&gpu.mig, replicas) {
-        (Mig::Disabled, None) => vec![whole(None)],
-        (Mig::Disabled, Some(count)) => (0..count).map(|n| whole(Some(n))).collect(),
+    let once = |target| DeviceId { target, replica: None };
+    match (&gpu.mig, script) {
         (Mig::Enabled(partition), _) => {
             let target = |device: &MigDevice| DeviceTarget::MigDevice(Arc::clone(&device.uuid));
-            partition.devices.iter().map(|d| DeviceId { target: target(d), replica: None }).collect()
+            partition.devices.iter().map(|device| once(target(device))).collect()
         }
+        (_, GpuScript { claim: Some(_), .. }) => Vec::new(),
+        (_, GpuScript { slots: Some(count), .. }) => (0..*count).map(|n| once(slot_of(gpu, n))).collect(),
+        (_, GpuScript { replicas: Some(count), .. }) => (0..*count).map(|n| whole(Some(n))).collect(),
+        _ => vec![whole(None)],
     }
+}
+
+fn slot_of(gpu: &Gpu, slot: u32) -> DeviceTarget {
+    DeviceTarget::Slot(format!("{}-{slot}", gpu.uuid).into())
 }
 
 /// What a device does for all who are on it.
@@ -281,7 +351,7 @@ impl Present<'_> {
         let utilization = Ppm::new(self.level);
         (utilization > Ppm::ZERO).then(|| Process {
             pid: 0,
-            worker: Worker::Pod(self.actor.key(self.run)),
+            worker: if self.actor.is_host { Worker::Host } else { Worker::Pod(self.actor.key(self.run)) },
             utilization,
             mig_device: None,
         })

@@ -22,8 +22,13 @@ pub(super) struct Scenario {
     pub(super) labels: BTreeMap<String, String>,
     /// When the kubelet does not answer.
     pub(super) kubelet_away: Option<Episode>,
+    /// When the device plugin lets replicas run side by side (MPS) instead of taking turns.
+    pub(super) mps: Option<Episode>,
     pub(super) gpus: Vec<GpuScript>,
     pub(super) pods: Vec<PodScript>,
+    /// Programs that run on the host, in no pod.
+    #[serde(default)]
+    pub(super) host: Vec<HostScript>,
 }
 
 /// What a GPU draws when it does nothing, when it does all it can, and what it is limited to.
@@ -47,17 +52,50 @@ pub(super) struct Episode {
     length: u64,
 }
 
-/// A GPU: whole, unless it has replicas or MIG devices.
+/// A GPU: whole, unless it is given out in another way.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GpuScript {
     pub(super) pci_bus_id: String,
-    /// Into how many replicas it is time-sliced.
+    /// How many replicas of it are advertised.
     pub(super) replicas: Option<u32>,
+    /// How many slots of it are advertised, of which a scheduler says in annotations how large they are.
+    pub(super) slots: Option<u32>,
     /// The MIG devices it is cut into.
     pub(super) mig: Option<Vec<MigScript>>,
-    /// When it is lost.
-    pub(super) lost: Option<Episode>,
+    /// The claim that has it.
+    pub(super) claim: Option<ClaimScript>,
+    /// When it cannot be used.
+    #[serde(default)]
+    pub(super) faults: Vec<FaultScript>,
+}
+
+/// A claim of dynamic resource allocation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClaimScript {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// What breaks a GPU again and again.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FaultScript {
+    pub(super) fault: FaultKind,
+    /// NVIDIA's number of the critical error.
+    pub(super) xid: u64,
+    pub(super) when: Episode,
+}
+
+/// Why a GPU cannot be used.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FaultKind {
+    /// It has fallen off the bus.
+    Lost,
+    /// It reported a critical error that only a reset heals.
+    Xid,
 }
 
 /// A MIG device.
@@ -79,8 +117,12 @@ pub(super) struct PodScript {
     pub(super) namespace: String,
     /// Its name; in a series, the number of the run is appended.
     pub(super) name: String,
-    pub(super) workload: WorkloadScript,
+    /// The controller above it; a pod may have none.
+    pub(super) workload: Option<WorkloadScript>,
+    #[serde(default)]
     pub(super) labels: LabelScript,
+    /// When it has other labels for a while.
+    pub(super) relabelled: Option<RelabelScript>,
     pub(super) holds: Vec<Hold>,
     /// How much of its device's framebuffer it uses.
     pub(super) memory_percent: u64,
@@ -110,7 +152,26 @@ pub(super) struct LabelScript {
     pub(super) task_type: String,
 }
 
-/// A device that a pod holds: a GPU, a replica of it, or its MIG device of a profile.
+/// Labels that take the place of a pod's own for a while.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelabelScript {
+    pub(super) when: Episode,
+    pub(super) labels: LabelScript,
+}
+
+/// A program that runs on the host and uses a GPU without holding it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostScript {
+    /// Position in the list of GPUs, counted from 0.
+    pub(super) gpu: usize,
+    pub(super) memory_percent: u64,
+    pub(super) load: Load,
+    pub(super) runs: Option<Runs>,
+}
+
+/// A device that a pod holds: a GPU, a replica or a slot of it, or its MIG device of a profile.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Hold {
@@ -118,6 +179,9 @@ pub(super) struct Hold {
     pub(super) gpu: usize,
     pub(super) replica: Option<u32>,
     pub(super) mig: Option<String>,
+    pub(super) slot: Option<u32>,
+    /// How large a slot is: its part of the cores. Of the memory it has what the pod uses.
+    pub(super) cores_percent: Option<u32>,
 }
 
 /// What a pod does on its device.

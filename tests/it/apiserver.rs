@@ -1,6 +1,7 @@
 //! The API server's edge against an API server that misbehaves on demand.
 
 mod dynamic;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

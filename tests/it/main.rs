@@ -36,6 +36,8 @@ mod command_line;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod live_prometheus;
@@ -48,7 +50,13 @@ mod replay;
 #[cfg(test)]
 mod timelines;
 #[cfg(test)]
+mod whose_claim;
+#[cfg(test)]
 mod whose_money;
+#[cfg(test)]
+mod whose_part;
+#[cfg(test)]
+mod whose_turn;
 #[cfg(test)]
 mod whose_work;
 

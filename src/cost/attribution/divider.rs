@@ -59,7 +59,7 @@ impl<'a> Divider<'a> {
 
     /// What becomes of what nobody holds.
     fn nobody(&self, whole: &DeviceKey, gpu: &Gpu) -> State {
-        if !self.memory.is_fresh() {
+        if !self.memory.is_fresh() || self.naming.is_untold(whole) {
             State::Unattributed
         } else if gpu.mig == Mig::Disabled && self.memory.is_withdrawn(whole) {
             State::Unavailable
@@ -94,7 +94,9 @@ impl<'a> Divider<'a> {
             let (holders, _) = self.holders(&key, share);
             let held = holders.iter().fold(Share::NONE, |sum, (_, share)| sum.plus(*share));
             claims.extend(holders);
-            claims.push((Claim::Nobody(nobody), share.minus(held)));
+            let is_untold = self.naming.is_untold(&key);
+            let rest = if is_untold { State::Unattributed } else { nobody };
+            claims.push((Claim::Nobody(rest), share.minus(held)));
         }
         claims.push((Claim::Nobody(nobody), self.free_slices(partition)));
         let rest = if nobody == State::Unallocated { State::Stranded } else { nobody };

@@ -27,6 +27,8 @@ pub(super) struct Terms {
 pub(super) enum Found {
     /// A device of this node.
     Device(DeviceKey, Terms),
+    /// A device of this node, of which it is not told yet on which terms: it may be access for monitoring, or a part.
+    Untold(DeviceKey),
     /// Nothing that costs anything: access for monitoring, or a device that NVML does not show.
     Free,
     /// Something that we cannot find.
@@ -66,10 +68,13 @@ impl<'a> Claims<'a> {
         device: &DynamicDevice,
         share_id: Option<&Arc<str>>,
     ) -> Found {
+        // Where nothing is told of devices, claims are not told either: there is nothing to wait for.
+        let is_awaited = self.claim(key).is_none() && !self.dynamic.devices.is_empty();
         let is_it =
             |claimed: &&ClaimedDevice| claimed.name == *device && claimed.share_id.as_ref() == share_id;
         let claimed = self.claim(key).and_then(|devices| devices.iter().find(is_it));
         match (self.found(key, device, claimed), share_id) {
+            (Found::Device(at, _), _) if is_awaited => Found::Untold(at),
             (Found::Device(at, terms), Some(id)) => {
                 Found::Device(at, Terms { share_id: Some(Arc::clone(id)), ..terms })
             }

@@ -21,7 +21,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{Allocation, Allocations, DeviceId, Observation, Pod, PodKey, Span, Uptime};
+use crate::observation::{
+    Allocation, Allocations, DeviceId, DeviceTarget, Observation, Pod, PodKey, Span, Uptime,
+};
 
 /// How many pods that are gone are remembered: more than end on a node while a kubelet restarts.
 const GONE_MAX: usize = 512;
@@ -179,9 +181,11 @@ impl Listing {
     }
 }
 
-/// Whether two ids cannot be held by two pods.
+/// Whether two ids cannot be held by two pods. Those of one claim can: its pods share what it has.
 fn is_same(one: &DeviceId, other: &DeviceId) -> bool {
+    let is_claimed = matches!(one.target, DeviceTarget::Claimed { .. } | DeviceTarget::Claim(_));
     one.target == other.target
+        && !is_claimed
         && (one.replica == other.replica || one.replica.is_none() || other.replica.is_none())
 }
 

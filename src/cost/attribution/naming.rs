@@ -40,6 +40,8 @@ pub(super) type Parts = BTreeSet<Part>;
 pub(super) struct Naming {
     devices: BTreeMap<DeviceKey, BTreeMap<PodKey, Parts>>,
     named: BTreeMap<(DeviceKey, PodKey), BTreeSet<NamedDevice>>,
+    /// Devices that pods have on terms that are not told yet.
+    untold: BTreeSet<DeviceKey>,
     unmapped: usize,
     hidden: usize,
 }
@@ -81,6 +83,11 @@ impl Naming {
     /// Allocated devices that this node does not have, or whose id cannot be read.
     pub(super) fn unmapped(&self) -> usize {
         self.unmapped
+    }
+
+    /// Whether somebody may have a device that nobody is known to have.
+    pub(super) fn is_untold(&self, key: &DeviceKey) -> bool {
+        self.untold.contains(key) && !self.devices.contains_key(key)
     }
 
     /// Devices that somebody holds of which we cannot say which they are.
@@ -138,6 +145,7 @@ impl Naming {
     fn add_found(&mut self, found: Found, pod: &PodKey, named: NamedDevice) {
         match found {
             Found::Device(key, terms) => self.add(key, pod, Part::Claimed(terms), Some(named)),
+            Found::Untold(key) => _ = self.untold.insert(key),
             Found::Free => {}
             Found::Unknown => {
                 self.unmapped += 1;

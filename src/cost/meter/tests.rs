@@ -8,6 +8,7 @@ mod payers;
 mod properties;
 mod sharing;
 mod situations;
+mod ways;
 
 use std::sync::Arc;
 

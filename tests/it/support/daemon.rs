@@ -12,7 +12,7 @@ use super::scrape::Scrape;
 use super::server::{self, Got};
 
 /// How long anything may take that a test waits for. Generous: a busy machine is no defect.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(10);

@@ -13,6 +13,7 @@ pub(crate) mod read_driver;
 pub(crate) mod daemon;
 pub(crate) mod node;
 pub(crate) mod scrape;
+pub(crate) mod spending;
 
 // The web server alone, with reports built by hand.
 pub(crate) mod rich_report;

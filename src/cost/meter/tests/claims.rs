@@ -53,7 +53,7 @@ impl Rig {
 fn a_claimed_gpu_is_found_by_its_published_uuid() {
     let mut rig = node(2);
     // The driver's numbers need not be ours.
-    rig.publish(vec![published("gpu-0", Some("GPU-1"))], Vec::new());
+    rig.publish(vec![published("gpu-0", Some("GPU-1"))], vec![claim("c", vec![has("gpu-0")])]);
     rig.hold("a", &[claimed("c", "gpu-0", None)]).observe().run(10, 10);
     check(&rig, 0, &[("unallocated", 1)]);
     check(&rig, 1, &[("idle", 1)]);
@@ -88,7 +88,9 @@ fn a_mig_device_made_on_demand_is_found_where_only_one_can_be_meant() {
     };
     let mut rig = node(1);
     rig.gpu(0).mig = cut(&["MIG-a"]);
-    rig.publish(vec![slice.clone()], Vec::new()).hold("a", &[claimed("c", name, None)]).observe();
+    rig.publish(vec![slice.clone()], vec![claim("c", vec![has(name)])])
+        .hold("a", &[claimed("c", name, None)])
+        .observe();
     assert_eq!(rig.device(0).holdings[0].mig_device.as_deref(), Some("MIG-a"));
     // Of two with one profile nothing tells which it is: the money is nobody's that we can name.
     rig.gpu(0).mig = cut(&["MIG-a", "MIG-b"]);
@@ -185,6 +187,28 @@ fn a_claim_that_is_not_prepared_holds_what_was_allocated_to_it() {
 }
 
 #[test]
+fn a_claim_that_is_not_told_yet_takes_nothing_from_anybody() {
+    let mut rig = node(2);
+    let devices = vec![published("gpu-0", Some("GPU-0")), published("gpu-1", Some("GPU-1"))];
+    rig.publish(devices.clone(), vec![claim("work", vec![has("gpu-0")])]);
+    rig.hold("work", &[claimed("work", "gpu-0", None)]).observe();
+    // It comes later and may be access for monitoring.
+    let monitors = [claimed("monitor", "gpu-0", None), claimed("monitor", "gpu-1", None)];
+    rig.hold("monitor", &monitors).observe().run(10, 10);
+    check(&rig, 0, &[("idle", 1)]);
+    check(&rig, 1, &[("unattributed", 1)]);
+    let admin = |name| ClaimedDevice { admin: true, ..has(name) };
+    let told =
+        vec![claim("work", vec![has("gpu-0")]), claim("monitor", vec![admin("gpu-0"), admin("gpu-1")])];
+    rig.publish(devices, told).observe().run(10, 10);
+    check(&rig, 0, &[("idle", 2)]);
+    check(&rig, 1, &[("unallocated", 1), ("unattributed", 1)]);
+    let report = rig.report();
+    assert_eq!((report.allocation_conflicts, report.unmapped_devices), (0, 0));
+    assert!(report.pods.iter().all(|pod| &*pod.pod != "monitor"));
+}
+
+#[test]
 fn a_passed_through_gpu_is_none_of_ours() {
     let mut rig = node(1);
     rig.hold("vm", &[claimed("c", "gpu-vfio-0", None)]).observe().run(10, 10);
@@ -194,10 +218,30 @@ fn a_passed_through_gpu_is_none_of_ours() {
 #[test]
 fn two_claims_on_one_whole_device_are_a_conflict() {
     let mut rig = node(1);
-    rig.publish(vec![published("gpu-0", Some("GPU-0"))], Vec::new());
+    let claims = ["c", "d"].map(|name| claim(name, vec![has("gpu-0")]));
+    rig.publish(vec![published("gpu-0", Some("GPU-0"))], claims.to_vec());
     rig.hold("old", &[claimed("c", "gpu-0", None)]).observe().run(10, 10);
     rig.hold("new", &[claimed("d", "gpu-0", None)]).observe().run(10, 10);
     assert_eq!(cents(&rig.pod("old").totals), [("idle", 1)]);
     assert_eq!(cents(&rig.pod("new").totals), [("idle", 1)]);
     assert_eq!(rig.report().allocation_conflicts, 1);
+}
+
+#[test]
+fn a_pod_that_is_not_listed_keeps_a_claim_that_it_shares() {
+    let mut rig = node(1);
+    let claims = vec![claim("c", vec![has("gpu-0")])];
+    rig.publish(vec![published("gpu-0", Some("GPU-0"))], claims);
+    let pod = |name: &str| Pod { key: key(name), uid: name.into(), ..Pod::default() };
+    rig.seen.pods = [pod("a"), pod("b")].into();
+    rig.hold("a", &[claimed("c", "gpu-0", None)]);
+    rig.hold("b", &[claimed("c", "gpu-0", None)]).observe().run(20, 10);
+    // The kubelet restarts and knows one of the two again.
+    rig.later(Span::from_millis(100));
+    rig.answering_since = rig.seen.at;
+    rig.free("a").observe().run(20, 10);
+    assert_eq!(
+        (cents(&rig.pod("a").totals), cents(&rig.pod("b").totals)),
+        (vec![("idle", 2)], vec![("idle", 2)])
+    );
 }
