@@ -179,7 +179,7 @@ pub(crate) fn source(device: &Device) -> String {
 fn attribution(device: &Device) -> String {
     match device.attribution_method.as_str() {
         "processes" => "by its processes".into(),
-        "equal_parts" => "as an equal part per slot".into(),
+        "equal_parts" => "in proportion to its share, because processes cannot be told apart".into(),
         other => format!("by {}", words(other)),
     }
 }
@@ -404,7 +404,10 @@ mod tests {
                 "processes",
                 "31 % of the GPU (NVML samples), its own 26 % by its processes = 52 % of its share",
             ),
-            ("equal_parts", "its own 26 % as an equal part per slot = 52 % of its share"),
+            (
+                "equal_parts",
+                "its own 26 % in proportion to its share, because processes cannot be told apart = 52 % of its share",
+            ),
             ("telepathy", "its own 26 % by telepathy"),
         ];
         for (method, expected) in cases {

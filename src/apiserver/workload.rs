@@ -3,6 +3,7 @@
 //! The owner reference names the next one up only: a pod of a Deployment belongs to a `ReplicaSet`, one of a `CronJob`
 //! to a `Job`. Those who put several layers between themselves and their pods leave their name in a label.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::objects::{Metadata, Owner};
@@ -31,8 +32,12 @@ const KUBEFLOW_OPERATOR: &str = "training.kubeflow.org/operator-name";
 const TEMPLATE_HASHES: &[(&str, &str)] =
     &[("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")];
 
-/// A `CronJob` names its jobs after itself and the minute they were due, which has had eight digits since 1990.
-const MINUTE_DIGITS: usize = 8;
+/// A `CronJob` names its jobs after itself and the minute they were due, counted from 1970. From 2019 to 2046: a number
+/// below is a day, such as 20261121, which people write into the names of jobs of their own.
+const MINUTES: RangeInclusive<u64> = 26_000_000..=40_000_000;
+
+/// The same in seconds, as up to Kubernetes 1.20.
+const SECONDS: RangeInclusive<u64> = 1_560_000_000..=2_400_000_000;
 
 /// The controller above a pod; `None` when nobody takes care of it.
 pub(super) fn of(metadata: &Metadata) -> Option<Workload> {
@@ -78,9 +83,9 @@ fn template_owner(replica_set: &str, metadata: &Metadata) -> Option<Workload> {
 }
 
 fn cron_job(job: &str) -> Option<&str> {
-    let (name, minute) = job.rsplit_once('-')?;
-    let is_minute = minute.len() >= MINUTE_DIGITS && minute.bytes().all(|byte| byte.is_ascii_digit());
-    (is_minute && !name.is_empty()).then_some(name)
+    let (name, due) = job.rsplit_once('-')?;
+    let due: u64 = due.parse().ok()?;
+    ((MINUTES.contains(&due) || SECONDS.contains(&due)) && !name.is_empty()).then_some(name)
 }
 
 fn workload(kind: &str, name: &str) -> Workload {
@@ -124,6 +129,8 @@ mod tests {
         check("Job/train-2024", "", "Job/train-2024");
         check("Job/nightly-29384400", "", "CronJob/nightly");
         check("Job/nightly-1700000000", "", "CronJob/nightly");
+        check("Job/train-20261121", "", "Job/train-20261121");
+        check("Job/train-202611211200", "", "Job/train-202611211200");
         check("Job/nightly-2938440x", "", "Job/nightly-2938440x");
         check("Job/-29384400", "", "Job/-29384400");
         check("ReplicationController/old", "", "ReplicationController/old");

@@ -118,7 +118,10 @@ pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &
     let mut conflicts = BTreeSet::new();
     let mut claims: Vec<GpuClaims> =
         (gpus.iter()).map(|gpu| Divider::new(rules, memory, &naming, &mut conflicts).divide(gpu)).collect();
-    unlisted::give(seen, gpus, &mut claims);
+    // Where a plugin gives out slots, what asks for a GPU asks for one of them.
+    if !naming.has_slots() {
+        unlisted::give(seen, gpus, &mut claims, rules.max_age);
+    }
     unlisted::hide(gpus, &mut claims, naming.hidden());
     Attributed { gpus: claims, unmapped: naming.unmapped(), conflicts }
 }

@@ -74,7 +74,6 @@ fn gke_device(id: &str) -> Option<DeviceId> {
     Some(DeviceId { target, replica })
 }
 
-/// `GPU-<uuid>`.
 /// `GPU-<uuid>-<i>` of HAMi and Volcano, `GPU-<uuid>-memory-<i>` and `GPU-<uuid>-core-<i>` of Volcano,
 /// `GPU-<uuid>-_-<n>` of gpushare.
 fn slot(id: &str) -> Option<DeviceId> {
@@ -86,6 +85,7 @@ fn slot(id: &str) -> Option<DeviceId> {
     Some(DeviceId { target: DeviceTarget::Slot(id.into()), replica: None })
 }
 
+/// `GPU-<uuid>`.
 fn gpu(device: &str) -> Option<Arc<str>> {
     let uuid = uuid(strip_prefix_of_any_case(device, GPU_PREFIX)?)?;
     Some(format!("{GPU_PREFIX}{uuid}").into())

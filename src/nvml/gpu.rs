@@ -157,12 +157,12 @@ impl<'nvml> OpenGpu<'nvml> {
             None if questions.has(MODE) => return self.last.mig.clone(),
             _ => return Mig::Disabled,
         }
-        let last_compute_slices = match &self.last.mig {
+        let last = match &self.last.mig {
+            Mig::Enabled(partition) => Some(partition),
             Mig::Disabled => None,
-            Mig::Enabled(partition) => Some(partition.compute_slices),
         };
         let memory_total = memory.map(|memory| memory.total);
-        let parent = Parent { nvml: self.nvml, device: &self.device, memory_total, last_compute_slices };
+        let parent = Parent { nvml: self.nvml, device: &self.device, memory_total, last };
         Mig::Enabled(parent.partition(questions, &mut self.described, &mut self.gpm, now))
     }
 

@@ -51,8 +51,8 @@ pub(super) struct Parent<'a, 'nvml> {
     pub(super) device: &'a Device<'nvml>,
     /// Bytes of its framebuffer; `None` where its memory cannot be read while it is cut.
     pub(super) memory_total: Option<u64>,
-    /// How many compute slices it had when that was last read.
-    pub(super) last_compute_slices: Option<u32>,
+    /// How it was cut when that was last read.
+    pub(super) last: Option<&'a Partition>,
 }
 
 // === impl Parent ===
@@ -69,7 +69,7 @@ impl<'nvml> Parent<'_, 'nvml> {
         let max = questions.ask("nvmlDeviceGetMaxMigDeviceCount", || self.device.mig_device_count());
         let compute_slices = max
             .filter(|n| (1..=COMPUTE_SLICES_MAX).contains(n))
-            .or(self.last_compute_slices)
+            .or(self.last.map(|last| last.compute_slices))
             .unwrap_or(COMPUTE_SLICES);
         let memory_slices = memory_slices_of_gpu(compute_slices);
         let errors = questions.outcome.errors.len();
@@ -77,9 +77,24 @@ impl<'nvml> Parent<'_, 'nvml> {
             .filter_map(|index| self.device_at(index, memory_slices, questions, described))
             .collect();
         let complete = questions.outcome.errors.len() == errors;
+        if !complete {
+            self.keep_unread(&mut devices);
+        }
         described.retain(|uuid, _| devices.iter().any(|device| device.uuid == *uuid));
         self.measure((&mut devices, complete), questions, gpm, now);
         Partition { compute_slices, memory_slices, devices }
+    }
+
+    /// Adds the devices of the last partition that could not be read now: whoever holds one has it still. One whose
+    /// place another has now was unmade.
+    fn keep_unread(&self, devices: &mut Vec<MigDevice>) {
+        let last = self.last.into_iter().flat_map(|last| &last.devices);
+        for device in last {
+            let place = |one: &MigDevice| (one.gpu_instance, one.compute_instance);
+            if !devices.iter().any(|read| read.uuid == device.uuid || place(read) == place(device)) {
+                devices.push(MigDevice { memory: None, activity: Activity::default(), ..device.clone() });
+            }
+        }
     }
 
     fn device_at(

@@ -476,6 +476,28 @@ fn a_partition_is_not_forgotten_when_one_call_fails() {
 }
 
 #[test]
+fn a_mig_device_that_cannot_be_read_is_still_there() {
+    let node = a100([
+        Some(MigDevice::new(Profile::X80GB_3G, 1, 1)),
+        None,
+        Some(MigDevice::new(Profile::X80GB_2G, 2, 2)),
+    ]);
+    let mut bench = Bench::new(&node);
+    let before =
+        partition(only(&bench.tick())).devices.iter().map(|device| device.uuid.clone()).collect::<Vec<_>>();
+    assert_eq!(before.len(), 2);
+    for function in ["nvmlDeviceGetAttributes_v2", "nvmlDeviceGetMigDeviceHandleByIndex"] {
+        let reading = bench.after(&node.clone().returning(function, UNKNOWN));
+        let devices = &partition(only(&reading)).devices;
+        assert!(devices.iter().map(|device| &device.uuid).eq(&before), "{function}: {devices:#?}");
+        assert!(devices.iter().all(|device| device.memory.is_none()), "{function}: {devices:#?}");
+    }
+    // One that is not there any more is gone.
+    let reading = bench.after(&a100([Some(MigDevice::new(Profile::X80GB_3G, 1, 1))]));
+    assert_eq!(partition(only(&reading)).devices.len(), 1);
+}
+
+#[test]
 fn on_hopper_each_gpu_instance_tells_what_it_does() {
     let device = |n, graphics| MigDevice::new(Profile::X80GB_2G, n, n).counting(graphics, 20.0, 10.0, 5.0);
     let node = |devices: Vec<MigDevice>| {

@@ -31,8 +31,8 @@ pub(super) enum Found {
     Untold(DeviceKey),
     /// Nothing that costs anything: access for monitoring, or a device that NVML does not show.
     Free,
-    /// Something that we cannot find.
-    Unknown,
+    /// Something that we cannot find, though the GPU that it is on may be known.
+    Unknown(Option<Arc<str>>),
 }
 
 /// What the claims of a node stand for.
@@ -57,7 +57,7 @@ impl<'a> Claims<'a> {
                 devices.iter().map(|claimed| self.found(key, &claimed.name, Some(claimed))).collect()
             }
             None if self.dynamic.devices.is_empty() => Vec::new(),
-            None => vec![Found::Unknown],
+            None => vec![Found::Unknown(None)],
         }
     }
 
@@ -70,8 +70,9 @@ impl<'a> Claims<'a> {
     ) -> Found {
         // Where nothing is told of devices, claims are not told either: there is nothing to wait for.
         let is_awaited = self.claim(key).is_none() && !self.dynamic.devices.is_empty();
-        let is_it =
-            |claimed: &&ClaimedDevice| claimed.name == *device && claimed.share_id.as_ref() == share_id;
+        // Kubelets before 1.35 tell no share.
+        let is_share = |told: Option<&Arc<str>>| share_id.is_none() || told == share_id;
+        let is_it = |claimed: &&ClaimedDevice| claimed.name == *device && is_share(claimed.share_id.as_ref());
         let claimed = self.claim(key).and_then(|devices| devices.iter().find(is_it));
         match (self.found(key, device, claimed), share_id) {
             (Found::Device(at, _), _) if is_awaited => Found::Untold(at),
@@ -92,7 +93,10 @@ impl<'a> Claims<'a> {
             return Found::Free;
         }
         let published = self.dynamic.devices.iter().find(|published| published.name == *name);
-        let Some(at) = self.device(name, published) else { return Found::Unknown };
+        let Some(at) = self.device(name, published) else {
+            let parent = name.read_name().and_then(|read| self.parent(read.minor, published));
+            return Found::Unknown(parent.map(|gpu| Arc::clone(&gpu.uuid)));
+        };
         let all = published.and_then(|published| published.memory);
         let consumed = claimed.and_then(|claimed| claimed.consumed).zip(all);
         let share_id = claimed.and_then(|claimed| claimed.share_id.clone());

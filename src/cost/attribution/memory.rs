@@ -101,8 +101,9 @@ impl Memory {
                 advertised.entry(key).or_default().insert(id.replica);
             }
         }
-        // A plugin that advertises nothing is restarting; one that leaves out a GPU found it unhealthy.
-        if !advertised.is_empty() {
+        // A plugin that advertises no whole GPU is restarting, or gives out parts; one that leaves out a GPU found it
+        // unhealthy.
+        if advertised.keys().any(|(_, mig_device)| mig_device.is_none()) {
             self.offered.extend(advertised.keys().filter(|(_, mig_device)| mig_device.is_none()).cloned());
             self.withdrawn =
                 self.offered.iter().filter(|key| !advertised.contains_key(*key)).cloned().collect();

@@ -43,7 +43,9 @@ pub(super) struct Naming {
     /// Devices that pods have on terms that are not told yet.
     untold: BTreeSet<DeviceKey>,
     unmapped: usize,
-    hidden: usize,
+    hidden: Vec<Option<Arc<str>>>,
+    /// Whether a plugin gives out slots of which annotations say more.
+    has_slots: bool,
 }
 
 // === impl Naming ===
@@ -90,9 +92,14 @@ impl Naming {
         self.untold.contains(key) && !self.devices.contains_key(key)
     }
 
-    /// Devices that somebody holds of which we cannot say which they are.
-    pub(super) fn hidden(&self) -> usize {
-        self.hidden
+    /// Devices that somebody holds of which we cannot say which they are, each with the GPU it is on if that is known.
+    pub(super) fn hidden(&self) -> &[Option<Arc<str>>] {
+        &self.hidden
+    }
+
+    /// Whether what looks like a whole GPU may be slots of one.
+    pub(super) fn has_slots(&self) -> bool {
+        self.has_slots
     }
 
     /// Every device that is named, with the pods that name it.
@@ -129,7 +136,7 @@ impl Naming {
                     self.add_found(claims.of_prepared(claim, device, share_id.as_ref()), pod, named);
                 }
                 DeviceTarget::Slot(_) => self.unmapped += 1,
-                DeviceTarget::Unreadable(_) => self.add_found(Found::Unknown, pod, named),
+                DeviceTarget::Unreadable(_) => self.add_found(Found::Unknown(None), pod, named),
                 target => match find(target, gpus) {
                     Some(key) => {
                         self.add(key, pod, id.replica.map_or(Part::Whole, Part::Replica), Some(named));
@@ -138,8 +145,9 @@ impl Naming {
                 },
             }
         }
-        let slots = allocation.devices.iter().filter_map(gpu_of_slot);
-        self.hidden += slots.collect::<BTreeSet<_>>().len();
+        let slots: BTreeSet<&str> = allocation.devices.iter().filter_map(gpu_of_slot).collect();
+        self.has_slots |= !slots.is_empty();
+        self.hidden.extend(slots.iter().map(|_| None));
     }
 
     fn add_found(&mut self, found: Found, pod: &PodKey, named: NamedDevice) {
@@ -147,14 +155,17 @@ impl Naming {
             Found::Device(key, terms) => self.add(key, pod, Part::Claimed(terms), Some(named)),
             Found::Untold(key) => _ = self.untold.insert(key),
             Found::Free => {}
-            Found::Unknown => {
-                self.unmapped += 1;
-                self.hidden += 1;
-            }
+            Found::Unknown(gpu) => self.hide(gpu),
         }
     }
 
+    fn hide(&mut self, gpu: Option<Arc<str>>) {
+        self.unmapped += 1;
+        self.hidden.push(gpu);
+    }
+
     fn add_fractions(&mut self, pod: &Pod, allocations: &[&Allocation], gpus: &[Arc<Gpu>]) {
+        self.has_slots = true;
         let ids = allocations
             .iter()
             .flat_map(|allocation| allocation.devices.iter().map(move |id| (allocation, id)));
@@ -167,10 +178,7 @@ impl Naming {
                 }
                 // Which GPU that is, its reservation says.
                 (None, FractionOf::Group(_)) => {}
-                (None, _) => {
-                    self.unmapped += 1;
-                    self.hidden += 1;
-                }
+                (None, _) => self.hide(None),
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::observation::{Gpu, Health, Mig, Observation, Pod};
+use crate::observation::{Gpu, Health, Mig, Observation, Pod, Span};
 
 use super::{Claim, GpuClaims, Holding};
 use crate::cost::report::{Basis, Sharing, State};
@@ -15,13 +15,16 @@ const FREE: Claim = Claim::Nobody(State::Unallocated);
 
 /// Gives free GPUs to the pod whose plain init containers asked for them: it keeps them until it ends, and the kubelet
 /// never lists them. Where more GPUs are free than that, or another pod has some too, which of them they are is not known.
-pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaims]) {
+/// So it is not when the pod watch is silent, as the pod may have ended since.
+pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], max_age: Span) {
+    let is_watched = seen.pods_told_at.is_some_and(|told| seen.at.since(told) <= max_age);
     let owed: Vec<&Pod> = seen.pods.iter().filter(|pod| !pod.ended && pod.unlisted_gpus > 0).collect();
     let count = owed.iter().fold(0u32, |sum, pod| sum.saturating_add(pod.unlisted_gpus));
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let free: Vec<&mut GpuClaims> =
         gpus.iter().zip(claims).filter_map(|(gpu, claims)| is_free(gpu, claims).then_some(claims)).collect();
-    let only = if let [pod] = owed[..] { Some(pod).filter(|_| free.len() == count) } else { None };
+    let only =
+        if let [pod] = owed[..] { Some(pod).filter(|_| is_watched && free.len() == count) } else { None };
     for claims in free.into_iter().take(count) {
         claims.division = Division::whole(match only {
             Some(pod) => {
@@ -40,16 +43,22 @@ fn is_free(gpu: &Gpu, claims: &GpuClaims) -> bool {
         && claims.division.claimants().all(|claim| *claim == FREE)
 }
 
-/// Takes as many free capacities as there are ids that we cannot read out of `unallocated`: somebody holds them, and we cannot
-/// say who. Which they are is not known; how many they are is, so the node's sum is right. GPUs that nobody holds come
-/// first, as most ids stand for whole GPUs; a GPU that is broken hides nobody, as it is `unavailable` whoever has it.
-pub(super) fn hide(gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], ids: usize) {
-    let mut healthy: Vec<&mut GpuClaims> = (gpus.iter().zip(claims))
-        .filter_map(|(gpu, claims)| (gpu.health == Health::Healthy).then_some(claims))
+/// Takes as much free capacity as there are ids that we cannot read out of `unallocated`: somebody holds it, and we cannot
+/// say who. How many they are is known; which they are is not, but for those of a GPU that is known. GPUs that nobody
+/// holds come first otherwise, as most ids stand for whole GPUs; a GPU that is broken hides nobody, as it is
+/// `unavailable` whoever has it.
+pub(super) fn hide(gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], ids: &[Option<Arc<str>>]) {
+    let mut healthy: Vec<(&Arc<str>, &mut GpuClaims)> = (gpus.iter().zip(claims))
+        .filter_map(|(gpu, claims)| (gpu.health == Health::Healthy).then_some((&gpu.uuid, claims)))
         .collect();
-    healthy.sort_by_key(|gpu| gpu.sharing == Sharing::Mig || gpu.holdings().next().is_some());
-    let claims = healthy.into_iter().flat_map(|gpu| gpu.division.claimants_mut());
-    for claim in claims.filter(|claim| **claim == FREE).take(ids) {
-        *claim = Claim::Nobody(State::Unattributed);
+    healthy.sort_by_key(|(_, gpu)| gpu.sharing == Sharing::Mig || gpu.holdings().next().is_some());
+    let (known, unknown): (Vec<_>, Vec<_>) = ids.iter().partition(|id| id.is_some());
+    for id in known.into_iter().chain(unknown) {
+        let may_be = |gpu: &Arc<str>| id.as_ref().is_none_or(|id| id == gpu);
+        let claims = healthy.iter_mut().filter(|(gpu, _)| may_be(gpu));
+        let free = claims.flat_map(|(_, gpu)| gpu.division.claimants_mut()).find(|claim| **claim == FREE);
+        if let Some(claim) = free {
+            *claim = Claim::Nobody(State::Unattributed);
+        }
     }
 }

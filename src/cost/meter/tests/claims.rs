@@ -104,6 +104,26 @@ fn a_mig_device_made_on_demand_is_found_where_only_one_can_be_meant() {
 }
 
 #[test]
+fn mig_devices_that_cannot_be_told_apart_hide_on_the_gpu_they_are_on() {
+    let mut rig = node(2);
+    let cut = vec![instance("MIG-a", 1, "1g.10gb", (1, 1)), instance("MIG-b", 2, "1g.10gb", (1, 1))];
+    rig.gpu(1).mig = Mig::Enabled(Partition { compute_slices: 7, memory_slices: 8, devices: cut });
+    rig.hold("a", &[claimed("c", "gpu-1-mig-1g10gb-19-0", None)]);
+    rig.hold("b", &[claimed("d", "gpu-1-mig-1g10gb-19-1", None)]).observe().run(70, 10);
+    check(&rig, 0, &[("unallocated", 7)]);
+    check(&rig, 1, &[("unallocated", 5), ("unattributed", 2)]);
+}
+
+#[test]
+fn a_kubelet_that_tells_no_share_leaves_a_claim_its_part() {
+    let mut rig = node(1);
+    let part = ClaimedDevice { share_id: Some("s-1".into()), consumed: Some(20 * GIB), ..has("gpu-0") };
+    rig.publish(vec![published("gpu-0", Some("GPU-0"))], vec![claim("small", vec![part])]);
+    rig.hold("a", &[claimed("small", "gpu-0", None)]).observe().run(40, 10);
+    check(&rig, 0, &[("idle", 1), ("unallocated", 3)]);
+}
+
+#[test]
 fn pods_that_share_a_claim_have_equal_parts() {
     let mut rig = node(1);
     rig.publish(vec![published("gpu-0", Some("GPU-0"))], vec![claim("shared", vec![has("gpu-0")])]);

@@ -84,10 +84,14 @@ fn over_commitment_is_scaled_to_the_whole_and_said() {
 }
 
 #[test]
-fn a_pod_without_limits_has_all_that_is_left_for_it() {
+fn a_pod_without_limits_has_all_of_it_beside_the_others() {
     let mut rig = node(1);
     rig.annotated("a", &[on(0, None, None)]).observe().run(10, 10);
     check(&rig, 0, &[("idle", 1)]);
+    rig.annotated("b", &[on(0, Some(50), None)]).observe();
+    assert!(rig.device(0).overcommitted);
+    let shares: Vec<_> = rig.device(0).holdings.iter().map(|holding| holding.share).collect();
+    assert_eq!(shares, [(2, 3), (1, 3)]);
 }
 
 #[test]

@@ -264,6 +264,28 @@ fn gpus_of_a_plain_init_container_are_its_pods_where_no_other_can_be_meant() {
 }
 
 #[test]
+fn an_init_container_gets_no_gpu_where_slots_are_given_out() {
+    let mut rig = node(2);
+    let of = crate::observation::FractionOf::Gpu("GPU-0".into());
+    let part = crate::observation::Fraction { of, compute: Some(Ppm::from_percent(10)), memory: None };
+    rig.describe(&[Pod { unlisted_gpus: 1, fractions: vec![part], ..described("train", "uid-1") }]);
+    let slot = DeviceId { target: DeviceTarget::Slot("GPU-1-3".into()), replica: None };
+    rig.hold("train", &[slot]).observe().tick(10).tick(10).tick(10).tick(10).tick(10).tick(50);
+    check(&rig, 0, &[("idle", 1), ("unallocated", 9)]);
+    check(&rig, 1, &[("unallocated", 10)]);
+}
+
+#[test]
+fn an_init_container_holds_nothing_for_sure_while_the_pod_watch_is_silent() {
+    let mut rig = node(1);
+    rig.describe(&[Pod { unlisted_gpus: 1, ..described("train", "uid-1") }]).observe().tick(10);
+    for _ in 0..12 {
+        rig.tick_unwatched(10);
+    }
+    check(&rig, 0, &[("idle", 8), ("unattributed", 5)]);
+}
+
+#[test]
 fn gpus_of_two_pods_init_containers_are_neithers_that_we_can_name() {
     let mut rig = node(2);
     let owed = |name: &str, uid: &str| Pod { unlisted_gpus: 1, ..described(name, uid) };
