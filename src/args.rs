@@ -114,8 +114,8 @@ pub struct Args {
     #[arg(value_delimiter = ',', action = ArgAction::Append, help_heading = "Node")]
     pub kubelet_resources: Vec<ResourceName>,
 
-    /// Whether to ask the API server for the labels of this node and its pods: where a service account is mounted or a
-    /// kubeconfig is given, or not at all.
+    /// Whether to ask the API server about this node and its pods, where a service account is mounted or a kubeconfig is
+    /// given. Without it pods have no labels, and parts of GPUs by annotation and by claim are not known.
     #[arg(long = "kubernetes.api", env = "GPU_COST_KUBERNETES_API", value_name = "WHEN")]
     #[arg(default_value = "auto", help_heading = "Node")]
     pub kubernetes_api: KubernetesApi,

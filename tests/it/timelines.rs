@@ -419,6 +419,11 @@ fn a_static_pod_without_its_device_holds_nothing() {
     let name = "late-rig-node";
     let mut mirror = described_pod("team-a", name);
     mirror["spec"]["containers"][0]["resources"] = json!({ "limits": { "nvidia.com/gpu": "1" } });
+    // An ordinary pod would keep the second one, which is never listed, for its life.
+    let limits = json!({ "limits": { "nvidia.com/gpu": "2" } });
+    mirror["spec"]["initContainers"] = json!([{ "name": "init", "resources": limits }]);
+    mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"] =
+        json!("0123456789abcdef0123456789abcdef");
     stage.server().apply(&mirror);
     let bare = bare(pod("team-a", name, "nvidia.com/gpu", &[]));
     stage.node.kubelet.list([running(), vec![bare]].concat());

@@ -105,6 +105,8 @@ fn slots_are_charged_and_burst_is_shown_beside_the_bill() {
         (charged(&from, scrape, DEVICE, &[]) > 8.0 / 3_600.0).then(|| scrape.clone())
     });
     let bill = charged(&from, &to, DEVICE, &[]);
+    let hours = charged(&from, &to, "gpu_cost_device_seconds_total", &[]) / 3_600.0;
+    assert_eq!(format!("{:.8}", bill / hours), "8.00000000");
     // As parts of the eight dollars that an hour costs, to a millionth of a cent.
     let dollars = |name: &str, labels: &[(&str, &str)]| {
         format!("{:.8}", charged(&from, &to, name, labels) / bill * 8.0)
