@@ -137,6 +137,7 @@ fn sharing(line: &DeviceLine) -> &'static str {
         Sharing::Mig => "cut into MIG devices",
         Sharing::TimeSlicing => "time-sliced",
         Sharing::Mps => "shared by MPS",
+        Sharing::Fractional if line.overcommitted => "shared in fractions, more promised than there is",
         Sharing::Fractional => "shared in fractions",
     }
 }
