@@ -120,7 +120,9 @@ pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &
         (gpus.iter()).map(|gpu| Divider::new(rules, memory, &naming, &mut conflicts).divide(gpu)).collect();
     // Where a plugin gives out slots, what asks for a GPU asks for one of them.
     if !naming.has_slots() {
-        unlisted::give(seen, gpus, &mut claims, rules.max_age);
+        let parts = unlisted::give(seen, gpus, &mut claims, rules.max_age);
+        let slots = |gpu: &Arc<str>| memory.slots(&(Arc::clone(gpu), None));
+        unlisted::hide_parts(gpus, &mut claims, parts, slots);
     }
     unlisted::hide(gpus, &mut claims, naming.hidden());
     Attributed { gpus: claims, unmapped: naming.unmapped(), conflicts }

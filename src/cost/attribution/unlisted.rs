@@ -15,8 +15,8 @@ const FREE: Claim = Claim::Nobody(State::Unallocated);
 
 /// Gives free GPUs to the pod whose plain init containers asked for them: it keeps them until it ends, and the kubelet
 /// never lists them. Where more GPUs are free than that, or another pod has some too, which of them they are is not known.
-/// So it is not when the pod watch is silent, as the pod may have ended since.
-pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], max_age: Span) {
+/// So it is not when the pod watch is silent, as the pod may have ended since. Says how many are parts of GPUs then.
+pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], max_age: Span) -> usize {
     let is_watched = seen.pods_told_at.is_some_and(|told| seen.at.since(told) <= max_age);
     let owed: Vec<&Pod> = seen.pods.iter().filter(|pod| !pod.ended && pod.unlisted_gpus > 0).collect();
     let count = owed.iter().fold(0u32, |sum, pod| sum.saturating_add(pod.unlisted_gpus));
@@ -25,6 +25,7 @@ pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaim
         gpus.iter().zip(claims).filter_map(|(gpu, claims)| is_free(gpu, claims).then_some(claims)).collect();
     let only =
         if let [pod] = owed[..] { Some(pod).filter(|_| is_watched && free.len() == count) } else { None };
+    let parts = count.saturating_sub(free.len());
     for claims in free.into_iter().take(count) {
         claims.division = Division::whole(match only {
             Some(pod) => {
@@ -34,6 +35,38 @@ pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaim
             None => Claim::Nobody(State::Unattributed),
         });
     }
+    parts
+}
+
+/// Takes as many free parts out of `unallocated`, slots first, which are as large as `slots` says: which of them somebody
+/// holds is not known.
+pub(super) fn hide_parts(
+    gpus: &[Arc<Gpu>],
+    claims: &mut [GpuClaims],
+    parts: usize,
+    slots: impl Fn(&Arc<str>) -> Option<u32>,
+) {
+    for _ in 0..parts {
+        let mut shared = gpus.iter().zip(claims.iter_mut()).filter(|(gpu, _)| gpu.health == Health::Healthy);
+        let is_hidden = shared.any(|(gpu, claims)| {
+            let slot = slots(&gpu.uuid).map_or(Share::NONE, |of| Share::new(1, of.into()));
+            hide_slot(claims, slot)
+        });
+        if !is_hidden {
+            hide(gpus, claims, &[None]);
+        }
+    }
+}
+
+/// Whether there was a free slot to hide.
+fn hide_slot(claims: &mut GpuClaims, slot: Share) -> bool {
+    let free = claims.division.parts().find(|(claim, _)| **claim == FREE).map(|(_, share)| share);
+    let Some(free) = free.filter(|_| !slot.is_none() && claims.sharing != Sharing::Mig) else { return false };
+    let others = claims.division.parts().filter(|(claim, _)| **claim != FREE);
+    let mut divided: Vec<(Claim, Share)> = others.map(|(claim, share)| (claim.clone(), share)).collect();
+    divided.push((FREE, free.minus(slot)));
+    claims.division = Division::new(divided, Claim::Nobody(State::Unattributed));
+    true
 }
 
 fn is_free(gpu: &Gpu, claims: &GpuClaims) -> bool {

@@ -286,6 +286,25 @@ fn an_init_container_holds_nothing_for_sure_while_the_pod_watch_is_silent() {
 }
 
 #[test]
+fn a_slot_or_a_mig_device_of_an_init_container_is_nobodys_that_we_can_name() {
+    let mut rig = node(1);
+    rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
+    rig.describe(&[Pod { unlisted_gpus: 1, ..described("train", "uid-1") }]);
+    rig.hold("train", &[replica("GPU-0", 0)]).observe().run(40, 10);
+    check(&rig, 0, &[("idle", 1), ("unallocated", 2), ("unattributed", 1)]);
+    // More than there is free is no more than that.
+    rig.describe(&[Pod { unlisted_gpus: 9, ..described("train", "uid-1") }]).observe().run(40, 10);
+    check(&rig, 0, &[("idle", 2), ("unallocated", 2), ("unattributed", 4)]);
+    // A plugin that hands out MIG devices under the name of whole GPUs.
+    let mut rig = node(1);
+    let devices = vec![instance("MIG-a", 1, "3g.40gb", (3, 4)), instance("MIG-b", 2, "4g.40gb", (4, 4))];
+    rig.gpu(0).mig = Mig::Enabled(Partition { compute_slices: 7, memory_slices: 8, devices });
+    rig.describe(&[Pod { unlisted_gpus: 1, ..described("train", "uid-1") }]);
+    rig.hold("train", &[mig("MIG-a")]).observe().run(70, 10);
+    check(&rig, 0, &[("unmeasured", 3), ("unattributed", 4)]);
+}
+
+#[test]
 fn gpus_of_two_pods_init_containers_are_neithers_that_we_can_name() {
     let mut rig = node(2);
     let owed = |name: &str, uid: &str| Pod { unlisted_gpus: 1, ..described(name, uid) };
