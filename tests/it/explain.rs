@@ -232,7 +232,7 @@ fn a_daemon_explains_itself() {
     for part in [
         "container main asked for nvidia.com/gpu",
         "→ GPU 5 (GPU-",
-        "nvidia-h100-80gb, shared by time-slicing",
+        "nvidia-h100-80gb, shared by ",
         "share 1/4 of the GPU: 1 of 4 slots",
         "of the GPU (simulated), its own ",
         " by its processes = ",
