@@ -53,3 +53,13 @@ pub struct Observation {
     /// The node as its labels describe it.
     pub node: Arc<Node>,
 }
+
+// === impl Observation ===
+
+impl Observation {
+    /// Whether `pods` were known to be true at most `max_age` ago, so that they say who is gone.
+    #[must_use]
+    pub fn is_watched(&self, max_age: Span) -> bool {
+        self.pods_told_at.is_some_and(|told| self.at.since(told) <= max_age)
+    }
+}

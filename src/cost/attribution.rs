@@ -129,13 +129,10 @@ pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &
 }
 
 fn unattributed(gpu: &Gpu) -> GpuClaims {
-    let sharing = if matches!(gpu.mig, Mig::Enabled(_)) { Sharing::Mig } else { Sharing::Exclusive };
-    GpuClaims {
-        division: Division::whole(Claim::Nobody(State::Unattributed)),
-        sharing,
-        overcommitted: false,
-        named: BTreeMap::new(),
-    }
+    GpuClaims::unattributed(match gpu.mig {
+        Mig::Enabled(_) => Sharing::Mig,
+        Mig::Disabled => Sharing::Exclusive,
+    })
 }
 
 // === impl Rules ===
@@ -177,6 +174,16 @@ impl Holding {
 // === impl GpuClaims ===
 
 impl GpuClaims {
+    /// Nobody has any of it that we can name.
+    fn unattributed(sharing: Sharing) -> Self {
+        Self {
+            division: Division::whole(Claim::Nobody(State::Unattributed)),
+            sharing,
+            overcommitted: false,
+            named: BTreeMap::new(),
+        }
+    }
+
     /// The division of a gap, seen from both of its ends: who held something before and after held it in between, who
     /// did so at one end only may have or not, and that part is nobody's that we can name.
     #[must_use]

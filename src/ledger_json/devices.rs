@@ -10,7 +10,7 @@ use super::wire::{
 };
 use crate::cost::money::{Cost, GpuTime};
 use crate::cost::report::{self, DeviceLine, HoldingLine, State};
-use crate::observation::{self, Mig, Ppm, UnixTime};
+use crate::observation::{self, Mig, Ppm};
 
 /// The UIDs of the pods that hold something, by namespace and name.
 type Uids<'a> = BTreeMap<(&'a str, &'a str), &'a str>;
@@ -65,14 +65,13 @@ fn mig_device(device: &observation::MigDevice) -> MigDevice {
 
 fn price(line: &DeviceLine) -> Option<Quote> {
     let quote = line.quote.as_ref()?;
-    let day = |seconds: u64| UnixTime::from_millis(seconds.saturating_mul(1_000)).to_string();
     Some(Quote {
         dollars_per_hour: quote.effective.to_string(),
         list_dollars_per_hour: quote.list.map(|rate| rate.to_string()),
         rule: quote.rule_in_full(),
         price_model: quote.price_model.as_str().into(),
         fell_back: quote.fell_back,
-        as_of: quote.as_of.map(|date| day(date.unix_seconds()).split('T').next().unwrap_or_default().into()),
+        as_of: quote.as_of.map(|date| date.to_string()),
     })
 }
 

@@ -281,21 +281,9 @@ fn identity<'nvml>(
     let minor = questions.ask("nvmlDeviceGetMinorNumber", || device.minor_number());
     let pci = questions.ask("nvmlDeviceGetPciInfo_v3", || device.pci_info());
     let identity = Gpu {
-        uuid: uuid.into(),
-        index,
         minor,
         pci_bus_id: pci.map(|pci| pci.bus_id.into()),
-        product: product.unwrap_or_default().into(),
-        health: Health::Healthy,
-        mig: Mig::Disabled,
-        memory: None,
-        power_milliwatts: None,
-        power_limit_milliwatts: None,
-        energy_millijoules: None,
-        activity: Activity::default(),
-        utilization_source: UtilizationSource::None,
-        processes: None,
-        xids: Vec::new(),
+        ..Gpu::known_by(uuid.into(), index, product.unwrap_or_default().into())
     };
     Some((device, identity))
 }

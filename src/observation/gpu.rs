@@ -181,13 +181,17 @@ pub struct Xid {
 // === impl Gpu ===
 
 impl Gpu {
-    /// The same GPU without anything that was measured, so that an old number never passes for a new one.
-    ///
-    /// Its partition stays: those who hold a part of a lost GPU still hold it.
+    /// A whole and healthy GPU of which nothing but this is known.
     #[must_use]
-    pub fn unmeasured(&self, health: Health) -> Self {
-        let mut gpu = Self {
-            health,
+    pub fn known_by(uuid: Arc<str>, index: u32, product: Arc<str>) -> Self {
+        Self {
+            uuid,
+            index,
+            minor: None,
+            pci_bus_id: None,
+            product,
+            health: Health::Healthy,
+            mig: Mig::Disabled,
             memory: None,
             power_milliwatts: None,
             power_limit_milliwatts: None,
@@ -196,7 +200,20 @@ impl Gpu {
             utilization_source: UtilizationSource::None,
             processes: None,
             xids: Vec::new(),
-            ..self.clone()
+        }
+    }
+
+    /// The same GPU without anything that was measured, so that an old number never passes for a new one.
+    ///
+    /// Its partition stays: those who hold a part of a lost GPU still hold it.
+    #[must_use]
+    pub fn unmeasured(&self, health: Health) -> Self {
+        let mut gpu = Self {
+            minor: self.minor,
+            pci_bus_id: self.pci_bus_id.clone(),
+            health,
+            mig: self.mig.clone(),
+            ..Self::known_by(Arc::clone(&self.uuid), self.index, Arc::clone(&self.product))
         };
         if let Mig::Enabled(partition) = &mut gpu.mig {
             for device in &mut partition.devices {

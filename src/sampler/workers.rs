@@ -91,7 +91,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::observation::{Activity, Gpu, Health, Mig, Ppm, UtilizationSource};
+    use crate::observation::{Gpu, Ppm};
 
     const POD: &str = "11111111-2222-3333-4444-555555555555";
     const HASH: &str = "d9b7e3c05f1a4e6b8c2d0f3a5b7c9e11";
@@ -109,21 +109,8 @@ mod tests {
             mig_device: None,
         };
         Gpu {
-            uuid: "GPU-0".into(),
-            index: 0,
-            minor: None,
-            pci_bus_id: None,
-            product: "NVIDIA L4".into(),
-            health: Health::Healthy,
-            mig: Mig::Disabled,
-            memory: None,
-            power_milliwatts: None,
-            power_limit_milliwatts: None,
-            energy_millijoules: None,
-            activity: Activity::default(),
-            utilization_source: UtilizationSource::None,
             processes: Some(pids.iter().map(process).collect()),
-            xids: Vec::new(),
+            ..Gpu::known_by("GPU-0".into(), 0, "NVIDIA L4".into())
         }
     }
 

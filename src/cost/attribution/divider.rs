@@ -30,12 +30,7 @@ impl<'a> Divider<'a> {
         naming: &'a Naming,
         conflicts: &'a mut BTreeSet<(DeviceKey, Vec<PodKey>)>,
     ) -> Self {
-        let claims = GpuClaims {
-            division: Division::whole(Claim::Nobody(State::Unattributed)),
-            sharing: Sharing::Exclusive,
-            overcommitted: false,
-            named: BTreeMap::new(),
-        };
+        let claims = GpuClaims::unattributed(Sharing::Exclusive);
         Self { rules, memory, naming, conflicts, claims }
     }
 

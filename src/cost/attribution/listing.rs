@@ -221,7 +221,7 @@ impl<'a> Present<'a> {
             at: seen.at,
             answer,
             pods: seen.pods.iter().map(|pod| (&pod.key, pod)).collect(),
-            watched: seen.pods_told_at.is_some_and(|told| seen.at.since(told) <= max_age),
+            watched: seen.is_watched(max_age),
             in_grace,
         }
     }

@@ -17,14 +17,16 @@ const FREE: Claim = Claim::Nobody(State::Unallocated);
 /// never lists them. Where more GPUs are free than that, or another pod has some too, which of them they are is not known.
 /// So it is not when the pod watch is silent, as the pod may have ended since. Says how many are parts of GPUs then.
 pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaims], max_age: Span) -> usize {
-    let is_watched = seen.pods_told_at.is_some_and(|told| seen.at.since(told) <= max_age);
     let owed: Vec<&Pod> = seen.pods.iter().filter(|pod| !pod.ended && pod.unlisted_gpus > 0).collect();
     let count = owed.iter().fold(0u32, |sum, pod| sum.saturating_add(pod.unlisted_gpus));
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let free: Vec<&mut GpuClaims> =
         gpus.iter().zip(claims).filter_map(|(gpu, claims)| is_free(gpu, claims).then_some(claims)).collect();
-    let only =
-        if let [pod] = owed[..] { Some(pod).filter(|_| is_watched && free.len() == count) } else { None };
+    let only = if let [pod] = owed[..] {
+        Some(pod).filter(|_| seen.is_watched(max_age) && free.len() == count)
+    } else {
+        None
+    };
     let parts = count.saturating_sub(free.len());
     for claims in free.into_iter().take(count) {
         claims.division = Division::whole(match only {
