@@ -22,10 +22,12 @@ const FOLDED_MAX: usize = 10_000;
 /// All accounts of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// The time of day, by which accounts are opened.
+    now: UnixTime,
     /// By UUID.
     pub(super) devices: BTreeMap<Arc<str>, DeviceAccount>,
     pub(super) pods: BTreeMap<PodId, PodAccount>,
-    pub(super) payers: BTreeMap<Payer, Totals>,
+    pub(super) payers: BTreeMap<Payer, PayerAccount>,
     /// Payers that have no line of their own.
     folded: BTreeSet<Payer>,
     /// What was ever charged to pods, added up independently of their accounts.
@@ -48,6 +50,8 @@ pub struct PodId {
 /// The account of a GPU.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceAccount {
+    /// When it was opened.
+    pub since: UnixTime,
     /// Money and time by state.
     pub totals: Totals,
     /// Rate × elapsed, added up independently of who was charged.
@@ -69,6 +73,8 @@ pub struct DeviceAccount {
 /// The account of a pod.
 #[derive(Clone, Debug, Default)]
 pub struct PodAccount {
+    /// When it was opened.
+    pub since: UnixTime,
     /// What the pod was when it last held something.
     pub description: Description,
     /// Money and time by state.
@@ -81,6 +87,15 @@ pub struct PodAccount {
     pub last_active: Option<UnixTime>,
     /// Since when it holds nothing; `None` while it holds something.
     pub ended: Option<Uptime>,
+}
+
+/// The account of a payer.
+#[derive(Clone, Debug, Default)]
+pub struct PayerAccount {
+    /// When it was opened.
+    pub since: UnixTime,
+    /// Money and time by state.
+    pub totals: Totals,
 }
 
 /// What a pod is, beside its name.
@@ -112,6 +127,11 @@ pub struct Charge<'a> {
 // === impl Ledger ===
 
 impl Ledger {
+    /// Says what time of day it is: accounts that are opened from now on are opened then.
+    pub fn set_time(&mut self, now: UnixTime) {
+        self.now = now;
+    }
+
     /// Posts a charge to the account of its GPU, its pod and its payer.
     pub fn post(&mut self, charge: &Charge<'_>) {
         let Charge { gpu, pod, payer, state, amount } = *charge;
@@ -125,24 +145,26 @@ impl Ledger {
 
     /// The account of a GPU, opened if there is none.
     pub fn device(&mut self, gpu: &Arc<str>) -> &mut DeviceAccount {
-        self.devices.entry(Arc::clone(gpu)).or_default()
+        let opened = || DeviceAccount { since: self.now, ..DeviceAccount::default() };
+        self.devices.entry(Arc::clone(gpu)).or_insert_with(opened)
     }
 
     /// The account of a pod, opened if there is none.
     pub fn pod(&mut self, pod: &PodId) -> &mut PodAccount {
-        self.pods.entry(pod.clone()).or_default()
+        let opened = || PodAccount { since: self.now, ..PodAccount::default() };
+        self.pods.entry(pod.clone()).or_insert_with(opened)
     }
 
     /// The totals of a payer, opened if there are none: its own, or those of the others where there are too many.
     pub fn payer(&mut self, payer: &Payer) -> &mut Totals {
         let is_full = self.payers.len() >= PAYERS_MAX && !payer.is_nobody();
-        if !is_full || self.payers.contains_key(payer) {
-            return self.payers.entry(payer.clone()).or_default();
-        }
-        if self.folded.len() < FOLDED_MAX && !self.folded.contains(payer) {
+        let has_line = !is_full || self.payers.contains_key(payer);
+        if !has_line && self.folded.len() < FOLDED_MAX && !self.folded.contains(payer) {
             self.folded.insert(payer.clone());
         }
-        self.payers.entry(payer.among_others()).or_default()
+        let line = if has_line { payer.clone() } else { payer.among_others() };
+        let opened = || PayerAccount { since: self.now, totals: Totals::default() };
+        &mut self.payers.entry(line).or_insert_with(opened).totals
     }
 
     /// How many payers have no line of their own, as far as they are counted.
@@ -172,7 +194,7 @@ impl Ledger {
     #[must_use]
     pub fn imbalance(&self) -> Cost {
         let billed: Cost = self.devices.values().map(|device| device.bill).sum();
-        let paid: Cost = self.payers.values().map(Totals::total_cost).sum();
+        let paid: Cost = self.payers.values().map(|payer| payer.totals.total_cost()).sum();
         let by_device: Cost =
             self.devices.values().map(|device| device.bill.abs_diff(device.totals.total_cost())).sum();
         let by_pod: Cost = self.pods.values().map(|pod| pod.totals.total_cost()).sum();

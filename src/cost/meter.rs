@@ -89,6 +89,7 @@ impl Meter {
     /// Closes the open interval with what was seen, opens the next one, and says how things stand.
     pub fn observe(&mut self, seen: &Observation) -> Arc<Report> {
         self.ledger_start.get_or_insert(seen.wall);
+        self.ledger.set_time(seen.wall);
         let before = self.open.take();
         self.last.clear();
         let next = self.open_interval(seen, before.as_ref());

@@ -66,6 +66,8 @@ pub struct DeviceLine {
     pub gpu_model: Arc<str>,
     /// What it costs now; `None` when no price is known.
     pub quote: Option<Quote>,
+    /// When its account was opened: when its counters were 0.
+    pub since: UnixTime,
     /// Its money and time since the ledger began; sums to its bill.
     pub totals: Totals,
     /// How it is shared now.
@@ -171,7 +173,9 @@ pub struct PodLine {
     pub workload: Option<Workload>,
     /// The model of its GPUs, comma-separated if there are several.
     pub gpu_model: Arc<str>,
-    /// Money and time since it was first seen.
+    /// When its account was opened: when its counters were 0.
+    pub since: UnixTime,
+    /// Money and time since then.
     pub totals: Totals,
     /// Work beyond its share, in money; not part of any bill.
     pub burst: Cost,
@@ -209,7 +213,9 @@ pub struct PodDevice {
 pub struct ShowbackLine {
     /// Who pays for what.
     pub payer: Payer,
-    /// Money and time since the ledger began.
+    /// When its account was opened: when its counters were 0.
+    pub since: UnixTime,
+    /// Money and time since then.
     pub totals: Totals,
 }
 

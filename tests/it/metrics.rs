@@ -146,7 +146,8 @@ fn all_states_are_there_before_anything_was_charged() {
         gpu_model: "m".into(),
         price_model: report.devices[0].quote.as_ref().map(|quote| quote.price_model),
     };
-    let line = |namespace: &str| ShowbackLine { payer: payer(namespace), totals: Totals::default() };
+    let since = report.ledger_start;
+    let line = |namespace: &str| ShowbackLine { payer: payer(namespace), since, totals: Totals::default() };
     let mut odd = line("odd");
     odd.totals.post(State::Stranded, Amount { cost: Some(Cost::from_cents(1)), time: GpuTime::ZERO });
     report.showback = vec![line(""), line("inference"), odd];
@@ -250,6 +251,7 @@ fn hostile_report(values: &[&str]) -> Report {
                 gpu_model: key.name.clone(),
                 price_model: None,
             },
+            since: pod.since,
             totals: pod.totals.clone(),
         });
         let mut line = pod.clone();

@@ -8,9 +8,9 @@ use crate::observation::{Gpu, Health, Mig, Observation};
 use super::Meter;
 use super::open::{Open, OpenGpu};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
-use crate::cost::ledger::{DeviceAccount, PodAccount, PodId};
+use crate::cost::ledger::{DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
-use crate::cost::report::{DeviceLine, HoldingLine, PodDevice, PodLine, Report, ShowbackLine, State};
+use crate::cost::report::{DeviceLine, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine, State};
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
 
@@ -65,6 +65,7 @@ impl Meter {
             gpu: Arc::clone(&open.gpu),
             gpu_model: Arc::clone(&open.model),
             quote: open.quote.clone(),
+            since: account.since,
             totals: account.totals.clone(),
             sharing: open.claims.sharing,
             attribution: worked.attribution(),
@@ -115,7 +116,12 @@ impl Meter {
 
     fn showback_lines(&self) -> Vec<ShowbackLine> {
         let lines = self.ledger.payers.iter();
-        lines.map(|(payer, totals)| ShowbackLine { payer: payer.clone(), totals: totals.clone() }).collect()
+        let line = |(payer, account): (&Payer, &PayerAccount)| ShowbackLine {
+            payer: payer.clone(),
+            since: account.since,
+            totals: account.totals.clone(),
+        };
+        lines.map(line).collect()
     }
 }
 
@@ -140,6 +146,7 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
         labels: description.labels.clone(),
         workload: description.workload.clone(),
         gpu_model: description.gpu_models.iter().map(|model| &**model).collect::<Vec<_>>().join(",").into(),
+        since: account.since,
         totals: account.totals.clone(),
         burst: account.burst,
         energy_millijoules: account.energy_millijoules,

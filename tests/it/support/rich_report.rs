@@ -25,6 +25,8 @@ pub(crate) const NOON: UnixTime = UnixTime::from_millis(1_784_548_800_000);
 /// A pod name that no cluster would allow.
 pub(crate) const HOSTILE: &str = "<script>alert(\"1\")</script>\\\n'&\u{1}";
 
+/// When the ledger and every account in it were opened: a day before.
+const STARTED: UnixTime = UnixTime::from_millis(NOON.as_millis() - 86_400_000);
 const GIB: u64 = 1 << 30;
 const HOUR: u128 = 3_600_000_000_000;
 
@@ -84,7 +86,7 @@ pub(crate) fn report() -> Report {
     let mut report = Report {
         at: Uptime::from_nanos(90_000_000_000_000),
         wall: NOON,
-        ledger_start: UnixTime::from_millis(NOON.as_millis() - 86_400_000),
+        ledger_start: STARTED,
         node: Arc::new(Node {
             name: "gpu-node-7".into(),
             labels: vec![
@@ -174,7 +176,7 @@ fn post(report: &mut Report, gpu: usize, holder: Option<usize>, state: State, na
     } else {
         let mut totals = Totals::default();
         totals.post(state, Amount { cost, time });
-        report.showback.push(ShowbackLine { payer, totals });
+        report.showback.push(ShowbackLine { payer, since: STARTED, totals });
     }
 }
 
@@ -355,6 +357,7 @@ fn device(index: u32, utilization: Option<u32>) -> DeviceLine {
         gpu: Arc::new(gpu),
         gpu_model: "nvidia-h100-80gb".into(),
         quote: None,
+        since: STARTED,
         totals: Totals::default(),
         sharing: Sharing::Exclusive,
         attribution: Attribution::Device,
@@ -517,6 +520,7 @@ fn pod(namespace: &str, name: &str, uid: &str) -> PodLine {
         labels: CostLabels::default(),
         workload: None,
         gpu_model: "nvidia-h100-80gb".into(),
+        since: STARTED,
         totals: Totals::default(),
         burst: Cost::ZERO,
         energy_millijoules: None,

@@ -47,3 +47,17 @@ fn what_nobody_holds_always_has_its_line() {
     assert!(ledger.payers.contains_key(&payer(String::new())));
     assert_eq!((ledger.payers.len(), ledger.folded_payers()), (202, 100));
 }
+
+#[test]
+fn an_account_is_opened_when_its_line_begins() {
+    let mut rig = node(1);
+    rig.observe().run(60, 10);
+    let start = rig.report().wall;
+    rig.hold("late", &[whole("GPU-0")]).observe().run(60, 10);
+    let report = rig.report();
+    assert_eq!((rig.pod("late").since, rig.device(0).since), (start, report.ledger_start));
+    let of = |namespace: &str| {
+        report.showback.iter().find(|line| &*line.payer.namespace == namespace).map(|line| line.since)
+    };
+    assert_eq!((of(""), of("ml")), (Some(report.ledger_start), Some(start)));
+}
