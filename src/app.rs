@@ -1,5 +1,6 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+mod driver_wanted;
 mod labels;
 mod prices;
 mod serving;
@@ -97,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         None => {
             let (feed, described) = node_feed(&args, node, labels, &mut parts);
-            let feed = Feed::Node(Box::new(feed));
+            let feed = Feed::Node(Box::new(feed.released_until(driver_wanted::listen(&mut parts)?)));
             sample(sampler.run(feed, recorder, args.sample_interval), described, &mut parts);
         }
     }

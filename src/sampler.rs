@@ -9,6 +9,7 @@
 
 mod feed;
 mod news;
+mod release;
 mod workers;
 
 use std::error::Error;

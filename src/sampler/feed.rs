@@ -20,6 +20,7 @@ use crate::observation::{
 use crate::procfs::Procfs;
 use crate::status::{Source, SourceStatus};
 
+use super::release;
 use super::workers::Workers;
 
 /// The shortest time that the driver is given for an answer, however short the tick is.
@@ -63,6 +64,8 @@ pub struct NodeFeed {
     holdable: BTreeMap<Arc<str>, Vec<DeviceId>>,
     node: Arc<Node>,
     boot: Arc<str>,
+    /// Until when somebody wants the driver for himself; `None` where nobody can ask for it.
+    wanted: Option<watch::Receiver<Option<Uptime>>>,
     /// When the pods were last known to be as the API server told them.
     pods_told_at: Option<Uptime>,
     status: SourceStatus,
@@ -112,6 +115,7 @@ impl NodeFeed {
             holdable: BTreeMap::new(),
             described: None,
             workers: None,
+            wanted: None,
             node,
             boot: clock::boot(),
             pods_told_at: None,
@@ -131,11 +135,15 @@ impl NodeFeed {
         Self { workers: procfs.map(Workers::new), ..self }
     }
 
+    /// The same node, whose driver somebody may want for himself until a time of this boot.
+    #[must_use]
+    pub fn released_until(self, wanted: watch::Receiver<Option<Uptime>>) -> Self {
+        Self { wanted: Some(wanted), ..self }
+    }
+
     async fn observe(&mut self, patience: Duration) -> (Observation, Vec<SourceStatus>) {
-        let asked = clock::uptime();
-        let mut reading = self.driver.read(clock::wall(), patience).await;
+        let mut reading = self.read_driver(patience).await;
         let (at, wall) = (clock::uptime(), clock::wall());
-        self.take_stock(&reading, wall, at.since(asked));
         if matches!(self.holding, Holding::Node) {
             let shown = reading.gpus.iter().flatten();
             self.holdable.extend(shown.map(|gpu| (Arc::clone(&gpu.uuid), devices(gpu))));
@@ -167,6 +175,23 @@ impl NodeFeed {
             node,
         };
         (seen, sources)
+    }
+
+    /// Reads the driver, or lets it go while somebody else needs it: nobody can partition a GPU or load another driver
+    /// while we hold it open. Its GPUs are charged on.
+    async fn read_driver(&mut self, patience: Duration) -> Reading {
+        let asked = clock::uptime();
+        let wanted = self.wanted.as_ref().and_then(|until| *until.borrow());
+        let labels = self.described.as_ref().map(|latest| Arc::clone(&latest.borrow().node));
+        if let Some(reason) = release::reason(wanted, asked, labels.as_deref()) {
+            self.driver.release();
+            self.status.up = false;
+            self.status.message = Some(reason);
+            return Reading::default();
+        }
+        let reading = self.driver.read(clock::wall(), patience).await;
+        self.take_stock(&reading, clock::wall(), clock::uptime().since(asked));
+        reading
     }
 
     fn take_stock(&mut self, reading: &Reading, wall: UnixTime, took: Span) {

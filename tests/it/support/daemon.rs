@@ -123,10 +123,20 @@ impl Daemon {
         self.log.text.lock().expect("no reader panicked").clone()
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let arguments = ["-s".to_owned(), name.to_owned(), self.pid().to_string()];
+        assert!(Command::new("kill").args(arguments).status().expect("kill runs").success());
+    }
+
     /// Asks it to stop as Kubernetes does, and waits for its end.
     pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(status.success());
+        self.signal("TERM");
         let status = eventually("the end of the process", || self.child.try_wait().expect("it is our child"));
         (status, self.log())
     }
