@@ -40,6 +40,8 @@ mod day;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod live_prometheus;
 #[cfg(test)]
 mod mig;

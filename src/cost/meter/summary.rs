@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::observation::{Gpu, Health, Mig, Observation};
+use crate::observation::{Fault, Gpu, Health, Mig, Observation};
 
 use super::Meter;
 use super::open::{Open, OpenGpu};
@@ -41,7 +41,7 @@ impl Meter {
             pods: self.pod_lines(open),
             showback: self.showback_lines(),
             imbalance: self.ledger.imbalance(),
-            gpus_seen: seen.gpus.as_ref().map_or(0, Vec::len),
+            gpus_seen: seen.gpus.iter().flatten().filter(|gpu| is_shown(gpu)).count(),
             allocations_read_at: seen.allocations.as_ref().map(|allocations| allocations.read_at),
             unmapped_devices: open.unmapped,
             allocation_conflicts: self.conflicts,
@@ -123,6 +123,11 @@ impl Meter {
         };
         lines.map(line).collect()
     }
+}
+
+/// Whether the driver lists it, be it out of order: one that was taken out stays in what was seen.
+fn is_shown(gpu: &Gpu) -> bool {
+    gpu.health != Health::Unavailable(Fault::Missing)
 }
 
 /// What nobody holds, added up by state.

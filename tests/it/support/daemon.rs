@@ -128,6 +128,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
     /// Sends it a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let arguments = ["-s".to_owned(), name.to_owned(), self.pid().to_string()];
