@@ -64,6 +64,10 @@ mod whose_turn;
 #[cfg(test)]
 mod whose_work;
 
+// Whatever may come from outside.
+#[cfg(test)]
+mod fuzz;
+
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]
 mod tidy;
