@@ -60,6 +60,10 @@ mod whose_turn;
 #[cfg(test)]
 mod whose_work;
 
+// How it is installed: the chart, the kustomizations and the image.
+#[cfg(test)]
+mod deploy;
+
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]
 mod tidy;
