@@ -175,7 +175,7 @@ class Values(unittest.TestCase):
             "--web.listen-address=:9999",
             "--sample.interval=5s",
             "--log.format=text",
-            "--log.level=info,gpu_cost_exporter::nvml=debug",
+            "--log.level=info,kube=debug",
             "--pricing.model=reserved_1y",
             "--pricing.catalogue=off",
             "--kubelet.resource=example.com/shared-*",
@@ -277,7 +277,8 @@ class Monitoring(unittest.TestCase):
             monitor = one(found, kind)
             (endpoint,) = monitor["spec"][key]
             self.assertTrue(endpoint["honorLabels"])
-            instance, dropped = endpoint["relabelings"]
+            instance, job, dropped = endpoint["relabelings"]
+            self.assertEqual(job, {"targetLabel": "job", "replacement": "gpu-cost-exporter"})
             self.assertEqual(instance["sourceLabels"], ["__meta_kubernetes_pod_node_name"])
             self.assertEqual(instance["targetLabel"], "instance")
             self.assertEqual(set(dropped["regex"].split("|")), {"pod", "container", "endpoint", "service", "namespace"})
@@ -384,6 +385,39 @@ class Package(unittest.TestCase):
         dashboards = {f"files/dashboards/{file.name}" for file in support.DASHBOARDS.glob("*.json")}
         self.assertEqual({name for name in names if name.startswith("files/")}, rules | dashboards)
         self.assertFalse([name for name in names if name.startswith("ci/")])
+
+
+class Judges(unittest.TestCase):
+    """What judges the objects refuses what it should."""
+
+    def refused(self, kind, change, **options):
+        each = one(render(options), kind)
+        support.validate([each])
+        change(each["spec"])
+        with self.assertRaises(AssertionError):
+            support.validate([each])
+
+    def test_refuse_fields_that_do_not_exist(self):
+        self.refused("DaemonSet", lambda spec: spec.update(tolerationz=[]))
+        self.refused("DaemonSet", lambda spec: spec["template"]["spec"]["containers"][0].update(runtimeClassName="nvidia"))
+        for kind, option, key in [
+            ("PodMonitor", "podMonitor", "podMetricsEndpoints"),
+            ("ServiceMonitor", "serviceMonitor", "endpoints"),
+        ]:
+            on = {option: {"enabled": True}}
+            self.refused(kind, lambda spec, key=key: spec[key][0].update(honourLabels=True), **on)
+            self.refused(kind, lambda spec, key=key: spec[key][0].update(honorLabels=False), **on)
+        self.refused("ClusterPolicy", lambda spec: spec.update(validationFailureAction="audit"), kyverno={"enabled": True})
+
+    def test_refuse_what_is_there_twice(self):
+        with self.assertRaisesRegex(yaml.YAMLError, "twice"):
+            support.objects("a: 1\nb: 2\na: 3\n")
+        with self.assertRaisesRegex(AssertionError, "twice"):
+            support.validate(render() + render())
+
+    def test_refuse_rules_that_prometheus_would(self):
+        with self.assertRaises(AssertionError):
+            support.check_rules({"groups": [{"name": "a", "rules": [{"record": "a", "expr": "sum("}]}]})
 
 
 class Policies(unittest.TestCase):

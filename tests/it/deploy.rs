@@ -26,6 +26,11 @@ fn the_kustomizations_install_the_same() {
 }
 
 #[test]
+fn the_documents_say_how() {
+    check("test_documents");
+}
+
+#[test]
 fn the_image_starts_and_finds_the_driver() {
     check("test_image");
 }

@@ -164,6 +164,11 @@ relabelings:
   # counted twice.
   - sourceLabels: [__meta_kubernetes_pod_node_name]
     targetLabel: instance
+  {{- if not .of.jobLabel }}
+  # The name that the alerts look for, whatever this object and its namespace are called.
+  - targetLabel: job
+    replacement: gpu-cost-exporter
+  {{- end }}
   # On the lines of devices, which have no pod of their own, these would name the exporter as the one that pays.
   - action: labeldrop
     regex: pod|container|endpoint|service|namespace
