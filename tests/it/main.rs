@@ -68,6 +68,10 @@ mod whose_work;
 #[cfg(test)]
 mod fuzz;
 
+// How it is installed: the chart, the kustomizations and the image.
+#[cfg(test)]
+mod deploy;
+
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]
 mod tidy;
