@@ -139,7 +139,7 @@ def mig():
             column("Utilization", f"max by ({labels}) (gpu_cost_mig_utilization_ratio{{{BOTH}}})", PART, bar="green"),
             column("Memory", f"max by ({labels}) (gpu_cost_mig_memory_used_bytes{{{BOTH}}})", BYTES),
         ],
-        width=14, sort="Memory",
+        width=14, sort="Memory", hide=["gpu_uuid"],
     )
 
 

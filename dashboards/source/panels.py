@@ -180,8 +180,9 @@ def column(title, expr, unit=USD, bar=None, decimals=None, steps=None, words=Non
     return {"title": title, "expr": expr, "unit": unit, "bar": bar, "decimals": decimals, "steps": steps, "words": words}
 
 
-def table(title, description, labels, columns, width=24, sort=None, totals=()):
-    """A line for each set of labels. `labels` gives each label its heading; `totals` are the columns with a sum.
+def table(title, description, labels, columns, width=24, sort=None, totals=(), hide=()):
+    """A line for each set of labels. `labels` gives each label its heading, `hide` are those that are not shown;
+    `totals` are the columns with a sum.
 
     Every column must have the same labels as the first, or fewer, and the first has them all.
     """
@@ -191,11 +192,11 @@ def table(title, description, labels, columns, width=24, sort=None, totals=()):
     ]
     fields = value_fields(columns)
     # Infos are there for their labels; their number is always 1.
-    hidden = [field for field, one in zip(fields, columns) if one["title"] is None]
+    hidden = ["Time", *hide] + [field for field, one in zip(fields, columns) if one["title"] is None]
     shown = [(field, one) for field, one in zip(fields, columns) if one["title"] is not None]
     order = list(labels) + [field for field, _ in shown]
     organize = {
-        "excludeByName": {"Time": True} | {field: True for field in hidden},
+        "excludeByName": {field: True for field in hidden},
         "indexByName": {name: place for place, name in enumerate(order)},
         "renameByName": labels | {field: one["title"] for field, one in shown},
     }

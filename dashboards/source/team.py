@@ -92,22 +92,21 @@ def when():
 
 def pods():
     def of(*matchers):
-        cost = spent(POD, *matchers, by=A_POD)
-        labels = "team, project, environment, workload"
-        return of_its_pod(cost, labels, *OF_PODS, over="$__range")
+        return of_its_pod(spent(POD, *matchers, by=A_POD), "project, workload", *OF_PODS, over="$__range")
 
-    kept = "by (node, namespace, pod, pod_uid, project, workload)"
-    working = f"avg by ({A_POD}) (gpu_cost_pod_utilization_ratio)"
-    most = f"topk(100, sum {kept} ({of()}))"
+    dearest = f"topk(100, {of()})"
+    working = f"avg by ({A_POD}) ({select('gpu_cost_pod_utilization_ratio')})"
+    held = f"max by ({A_POD}) ({select('gpu_cost_pod_gpus')})"
     return table(
         "Our pods",
         f"What did each of our pods cost, and did it work? The hundred dearest. {POD_ESTIMATE}",
         {"namespace": "Namespace", "pod": "Pod", "project": "Project", "workload": "Workload", "node": "Node"},
         [
-            column("Cost", most, bar="blue"),
-            column("Idle", f"sum {kept} ({of(IDLE)}) and {most}"),
-            column("Waste", f"sum {kept} ({of(HOLDERS_WASTE)}) and {most}", bar="orange"),
-            column("GPUs now", f"max by ({A_POD}) (gpu_cost_pod_gpus) and on ({A_POD}) {most}", NUMBER, decimals=2),
-            column("Working now", f"{working} and on ({A_POD}) {most}", PART, bar="green"),
+            column("Cost", dearest, bar="blue"),
+            column("Idle", f"{of(IDLE)} and {dearest}"),
+            column("Waste", f"{of(HOLDERS_WASTE)} and {dearest}", bar="orange"),
+            column("GPUs now", f"{held} and on ({A_POD}) {dearest}", NUMBER, decimals=2),
+            column("Working now", f"{working} and on ({A_POD}) {dearest}", PART, bar="green"),
         ],
+        hide=["pod_uid"],
     )

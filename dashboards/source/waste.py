@@ -118,7 +118,7 @@ def asleep():
             column("Cost per hour", f"{price} and {longest}"),
             column("GPUs", f"{holds} and {longest}", NUMBER, decimals=2),
         ],
-        width=14,
+        width=14, hide=["pod_uid"],
     )
 
 
@@ -134,7 +134,7 @@ def never_worked():
             column("Cost per hour", price),
             column("Idle", f"{spent(POD, *CHOSEN, IDLE, by=A_POD)} and ({price})", bar="orange"),
         ],
-        width=10,
+        width=10, hide=["pod_uid"],
     )
 
 

@@ -26,6 +26,7 @@ def main():
     for what in ("uid", "title"):
         seen = [board.json[what] for board in all_boards]
         complaints += [f"two dashboards have the {what} {one}" for one in set(seen) if seen.count(one) > 1]
+    complaints += links_of_alerts(all_boards)
     if complaints:
         sys.exit("\n".join(complaints) + f"\n{len(complaints)} complaints")
 
@@ -141,6 +142,16 @@ def columns(panel):
     yield from (f"sets something for {name}, which is no column" for name in named if name not in shown)
 
 
+def links_of_alerts(all_boards):
+    """An alert links a dashboard, and may choose values of its variables."""
+    variables_of = {board.json["uid"]: {one["name"] for one in board.variables()} for board in all_boards}
+    for uid, chosen in set(re.findall(r"/d/([\w-]+)(?:\?var-(\w+)=)?", rules())):
+        if uid not in variables_of:
+            yield f"an alert links the dashboard {uid}, which is not there"
+        elif chosen and chosen not in variables_of[uid]:
+            yield f"an alert chooses {chosen} on the dashboard {uid}, which does not let choose it"
+
+
 def metrics_in(expr):
     """The names of the metrics of an expression: what is left without strings, selectors, lists of labels and calls."""
     text = re.sub(r'"(\\.|[^"\\])*"', '""', expr)
@@ -153,8 +164,11 @@ def metrics_in(expr):
 
 def known():
     catalogue = set(re.findall(r"`((?:gpu_cost|process)_\w+)`", (ROOT / "METRICS.md").read_text(encoding="utf-8")))
-    rules = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "rules").glob("*.yml"))
-    return catalogue | FOREIGN | set(re.findall(r'record: "?([\w:]+)', rules))
+    return catalogue | FOREIGN | set(re.findall(r'record: "?([\w:]+)', rules()))
+
+
+def rules():
+    return "".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "rules").glob("*.yml")))
 
 
 def check_the_checks():

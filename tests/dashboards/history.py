@@ -32,8 +32,9 @@ def write_history(file, targets, first, second, apart, now):
         for target in targets:
             for key, (value, kind) in second[target.url].items():
                 before, _ = first[target.url].get(key, (value, kind))
-                pace = (value - before) / apart if kind == "counter" else 0
-                start = 0 if kind == "counter" else value
+                # The parser knows no counter without `_total`, which others have; it calls them unknown.
+                pace = 0 if kind == "gauge" else (value - before) / apart
+                start = value if kind == "gauge" else 0
                 if not math.isnan(value):
                     head = series(key[0], dict(key[1]), target.labels)
                     out.writelines(f"{head} {start + pace * (t - times[0])!r} {t}\n" for t in times)

@@ -54,8 +54,8 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise QueryError(json.load(error)["error"]) from error
 
-    def query(self, expr):
-        return self.get("query", query=expr)["result"]
+    def query(self, expr, time=None):
+        return self.get("query", query=expr, **({"time": time} if time else {}))["result"]
 
     def query_range(self, expr, start, end, step):
         return self.get("query_range", query=expr, start=start, end=end, step=step)["result"]

@@ -2,7 +2,7 @@
 
 Groups that are evaluated each hour, and what they read of other rules, are evaluated here over the past as if they had
 run, and their results become blocks: first those that read no other rule, then those that read them, and so on. The
-other groups run in the server itself, each second.
+other groups run in the server itself, every two seconds.
 """
 
 import json
@@ -70,7 +70,7 @@ def record(prometheus, rules, file):
 
 def faster(group):
     """The group as the server read it, in the form that it reads."""
-    return {"name": group["name"], "interval": "1s", "rules": [as_written(rule) for rule in group["rules"]]}
+    return {"name": group["name"], "interval": "2s", "rules": [as_written(rule) for rule in group["rules"]]}
 
 
 def as_written(rule):

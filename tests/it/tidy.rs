@@ -294,7 +294,8 @@ fn manifests_and_documents_name_metrics_that_exist() {
     let known = metric_names(&catalogue);
     assert!(known.contains("gpu_cost_device_dollars_total"), "METRICS.md names no metric");
     let documents =
-        ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/sharing.md"].map(str::to_owned);
+        ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/sharing.md", "docs/dashboards.md"]
+            .map(str::to_owned);
     // Dashboards name recorded series, too: tests/dashboards/conventions.py knows them apart.
     let files = files("deploy").into_iter().chain(documents);
     assert_none(files.flat_map(|file| {
@@ -340,7 +341,7 @@ fn what_the_documents_name_exists() {
     let code = handwritten("src").into_iter().chain(handwritten("tests"));
     let words: BTreeSet<String> =
         code.flat_map(|file| tokens(&read(&file))).map(|token| token.text).collect();
-    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/sharing.md"] {
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/sharing.md", "docs/dashboards.md"] {
         for name in read(document).split('`').skip(1).step_by(2) {
             let is_test = name.matches('_').count() >= 3 && !name.starts_with("gpu_cost_");
             let is_test = is_test && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
