@@ -38,7 +38,8 @@ def bill():
             row(None, 4, *totals()),
             row(None, 4, *what_to_look_at()),
             row("Where the money goes", 10, *over_time()),
-            row("Who pays", 10, by("team", "Team"), by("project", "Project"), by("model", "Model")),
+            row("Who pays", 10, by("team", "Team"), by("project", "Project"), by("model", "Model"),
+                by("namespace", "Namespace"), by_application()),
             row("Does the budget last?", 9, *budget()),
             row("Invoice", 12, invoice(), months()),
         ],
@@ -120,7 +121,25 @@ def by(label, heading):
             column("Waste", shown(spent(SHOWBACK, *CHOSEN, HELD, HOLDERS_WASTE, by=label)), INVOICE_USD),
             column("GPU hours", shown(hours), GPU_HOURS),
         ],
-        width=8, totals=["Cost", "Waste", "GPU hours"],
+        width=8, totals=True,
+    )
+
+
+def by_application():
+    """Of the exact ledger: pods of one application come and go faster than increases can be estimated."""
+    hours = "workload:gpu_cost_dollars:delta1h"
+
+    def of(*matchers):
+        cost = select(hours, 'team=~"$team"', *matchers)
+        return f"sum by (namespace, workload_kind, workload) (sum_over_time({cost}[$__range]))"
+
+    return table(
+        "By application",
+        """What did each deployment, job or other workload cost, with all the pods it has had? Full hours of the time
+        range, of the chosen teams. Needs the recording rules.""",
+        {"workload": "Application", "workload_kind": "Kind", "namespace": "Namespace"},
+        [column("Cost", of(), INVOICE_USD, bar="blue"), column("Waste", of(HOLDERS_WASTE), INVOICE_USD)],
+        width=16, totals=True,
     )
 
 
@@ -175,7 +194,7 @@ def months():
         [column("Cost", f"sum by (year, month, team) (sum_over_time({hours}[$__range]))", INVOICE_USD),
          column("Idle", f"sum by (year, month, team) (sum_over_time({select(LEDGER, *CHOSEN, IDLE)}[$__range]))",
                 INVOICE_USD)],
-        totals=["Cost", "Idle"],
+        totals=True,
     )
 
 
@@ -195,5 +214,5 @@ def invoice():
             column("Idle", spent(SHOWBACK, *CHOSEN, IDLE, by=PAYER), INVOICE_USD),
             column("Underused", spent(SHOWBACK, *CHOSEN, UNDERUSED, by=PAYER), INVOICE_USD),
         ],
-        totals=["Cost", "GPU hours", "Used", "Idle", "Underused"],
+        totals=True,
     )

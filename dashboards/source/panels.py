@@ -180,9 +180,9 @@ def column(title, expr, unit=USD, bar=None, decimals=None, steps=None, words=Non
     return {"title": title, "expr": expr, "unit": unit, "bar": bar, "decimals": decimals, "steps": steps, "words": words}
 
 
-def table(title, description, labels, columns, width=24, sort=None, totals=(), hide=()):
+def table(title, description, labels, columns, width=24, sort=None, totals=False, hide=()):
     """A line for each set of labels. `labels` gives each label its heading, `hide` are those that are not shown;
-    `totals` are the columns with a sum.
+    with `totals` there is a last line with the sum of each column.
 
     Every column must have the same labels as the first, or fewer, and the first has them all.
     """
@@ -203,7 +203,7 @@ def table(title, description, labels, columns, width=24, sort=None, totals=(), h
     options = {
         "showHeader": True,
         "cellHeight": "sm",
-        "footer": {"show": bool(totals), "reducer": ["sum"], "countRows": False, "fields": list(totals) or ""},
+        "footer": {"show": totals, "reducer": ["sum"], "countRows": False, "fields": ""},
         "sortBy": [{"displayName": sort or shown[0][1]["title"], "desc": True}],
     }
     defaults = {"custom": {"filterable": True}, "noValue": ""}
