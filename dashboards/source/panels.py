@@ -317,7 +317,6 @@ def which_datasource():
         "refresh": 1,
         "skipUrlSync": False,
         "options": [],
-        "current": {},
     }
 
 
