@@ -48,6 +48,8 @@ mod price_command;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod timelines;
 #[cfg(test)]
 mod whose_claim;
