@@ -54,6 +54,8 @@ mod released;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod timelines;
 #[cfg(test)]
 mod whose_claim;

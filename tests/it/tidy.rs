@@ -75,6 +75,22 @@ const LAYERS: &[Layer] = &[
     },
     Layer { module: "labels_file", ours: &["apiserver", "yaml"], crates: &[] },
     Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
+    Layer {
+        module: "state_file",
+        ours: &[
+            "observation",
+            "cost::attribution",
+            "cost::ledger",
+            "cost::meter",
+            "cost::money",
+            "cost::pricing",
+            "cost::report",
+            "clock",
+            "status",
+            "trace",
+        ],
+        crates: &["crc32fast", "serde", "serde_json", "thiserror", "tokio", "tracing"],
+    },
     // The loop between what is seen and what is said. It meters, and knows nothing of how money is counted.
     Layer {
         module: "sampler",
@@ -91,6 +107,7 @@ const LAYERS: &[Layer] = &[
             "procfs",
             "demo",
             "trace",
+            "state_file",
         ],
         crates: &["tokio", "tracing"],
     },

@@ -10,7 +10,9 @@ use super::open::{Open, OpenGpu};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
 use crate::cost::ledger::{DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
-use crate::cost::report::{DeviceLine, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine, State};
+use crate::cost::report::{
+    DeviceLine, FormerDevice, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine, State,
+};
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
 
@@ -38,6 +40,7 @@ impl Meter {
             node: Arc::clone(&seen.node),
             driver_version: seen.driver_version.clone(),
             devices: self.device_lines(open),
+            former_devices: self.former_devices(open),
             pods: self.pod_lines(open),
             showback: self.showback_lines(),
             imbalance: self.ledger.imbalance(),
@@ -83,8 +86,26 @@ impl Meter {
             bands: account.bands,
             xids: account.xids.values().copied().collect(),
             unobserved: account.unobserved,
+            rebooting: account.rebooting,
             recovered: account.recovered,
         }
+    }
+
+    fn former_devices(&self, open: &Open) -> Vec<FormerDevice> {
+        let is_here = |uuid: &Arc<str>| open.gpus.iter().any(|gpu| gpu.gpu.uuid == *uuid);
+        let former = self.ledger.devices.iter().filter(|(uuid, _)| !is_here(uuid));
+        let line = |(uuid, account): (&Arc<str>, &DeviceAccount)| FormerDevice {
+            uuid: Arc::clone(uuid),
+            since: account.since,
+            totals: account.totals.clone(),
+            energy_millijoules: account.energy_millijoules,
+            bands: account.bands,
+            xids: account.xids.values().copied().collect(),
+            unobserved: account.unobserved,
+            rebooting: account.rebooting,
+            recovered: account.recovered,
+        };
+        former.map(line).collect()
     }
 
     fn holding_line(&self, open: &OpenGpu, holding: &Holding, share: Share) -> HoldingLine {

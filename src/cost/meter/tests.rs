@@ -4,6 +4,7 @@ mod claims;
 mod examples;
 mod fractions;
 mod half_truths;
+mod kept;
 mod payers;
 mod properties;
 mod sharing;

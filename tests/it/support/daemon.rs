@@ -66,7 +66,9 @@ impl Daemon {
     /// Starts the binary with some of its environment set.
     pub(crate) fn start_with(args: &[&str], environment: &[(&str, &Path)]) -> Self {
         let mut command = binary();
-        command.args(["--web.listen-address=127.0.0.1:0", "--node.name=test-node"]).args(args);
+        command
+            .args(["--web.listen-address=127.0.0.1:0", "--node.name=test-node", "--shutdown.grace=0s"])
+            .args(args);
         command.envs(environment.iter().copied());
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary is built");
@@ -133,17 +135,29 @@ impl Daemon {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
+    /// Ends it at whatever it is doing.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+    }
+
     /// Sends it a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let arguments = ["-s".to_owned(), name.to_owned(), self.pid().to_string()];
-        assert!(Command::new("kill").args(arguments).status().expect("kill runs").success());
+        let status =
+            Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let status = eventually("the end of the process", || self.child.try_wait().expect("it is our child"));
+        (status, self.log())
     }
 
     /// Asks it to stop as Kubernetes does, and waits for its end.
-    pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
+    pub(crate) fn terminate(self) -> (ExitStatus, String) {
         self.signal("TERM");
-        let status = eventually("the end of the process", || self.child.try_wait().expect("it is our child"));
-        (status, self.log())
+        self.ended()
     }
 }
 
