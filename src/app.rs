@@ -6,6 +6,7 @@ mod labels;
 mod prices;
 mod serving;
 
+use std::env;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::kubelet::{self, ResourceName, ResourceNames};
 use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
-use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
+use crate::sampler::{End, Feed, Holding, NodeFeed, Sampler};
 use crate::status::{Mode, Published, Status};
 use crate::trace::{Recorder, Replay};
 
@@ -62,6 +63,16 @@ const DESCRIPTION: Duration = Duration::from_secs(2);
 
 /// Where a pod finds the credentials for the API server, by which we know that we are one.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// What Kubernetes tells every container, by which we know that somebody starts another one.
+const IN_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
+/// The program ended because only a new container can reach the driver again.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the driver was replaced, or its devices were taken from this container: ending, to be started in a new one"
+)]
+pub struct ShutOut;
 
 /// What runs beside the server; each says its name when it ends, which it should not.
 type Parts = JoinSet<&'static str>;
@@ -132,7 +143,8 @@ async fn observe(args: Args, begun: Begun, mut stopping: watch::Receiver<bool>) 
     };
     let node = Arc::clone(&status.node);
     let mode = status.mode;
-    let sampler = Sampler::new(meter, status, publish).kept_in(state);
+    let in_container = env::var_os(IN_KUBERNETES).is_some();
+    let sampler = Sampler::new(meter, status, publish).kept_in(state).in_container(in_container);
     let mut parts = JoinSet::new();
     let feed = if mode == Mode::Demo {
         Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
@@ -143,7 +155,10 @@ async fn observe(args: Args, begun: Begun, mut stopping: watch::Receiver<bool>) 
         Feed::Node(Box::new(feed.last_seen(last).released_until(wanted)))
     };
     tokio::select! {
-        () = sampler.run(feed, recorder, args.sample_interval, stopping) => Ok(()),
+        end = sampler.run(feed, recorder, args.sample_interval, stopping) => match end {
+            End::Asked => Ok(()),
+            End::ShutOut => Err(ShutOut.into()),
+        },
         part = first_end(parts) => bail!("{part} ended"),
     }
 }

@@ -45,7 +45,8 @@ pub const MOUNTED_LABELS: &str = "/config/labels.yaml";
 #[command(name = "gpu-cost-exporter", version, max_term_width = 110, args_override_self = true)]
 #[command(
     after_help = "Exit codes: 0 stopped on request, 1 could not start or `explain` found no answer, 64 bad flags or a \
-                        price file that `check` finds wrong.\nEvery metric is described in METRICS.md."
+                        price file that `check` finds wrong, 75 in Kubernetes when only a new container can reach the \
+                        driver again.\nEvery metric is described in METRICS.md."
 )]
 pub struct Args {
     /// What to do instead of serving.

@@ -11,6 +11,9 @@ use gpu_cost_exporter::{app, clock, explain, pricing_file};
 /// `EX_USAGE` of sysexits.h: what was typed or written is wrong, and trying again will not help.
 const WRONG_INPUT: u8 = 64;
 
+/// `EX_TEMPFAIL` of sysexits.h: a new container will do better.
+const SHUT_OUT: i32 = 75;
+
 fn main() -> ExitCode {
     let args = match Args::read() {
         Ok(args) => args,
@@ -45,7 +48,8 @@ fn main() -> ExitCode {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             tracing::error!("{error:#}");
-            std::process::exit(1)
+            let code = if error.is::<app::ShutOut>() { SHUT_OUT } else { 1 };
+            std::process::exit(code)
         }
     }
 }

@@ -11,6 +11,7 @@
 mod feed;
 mod news;
 mod release;
+mod shut_out;
 mod workers;
 
 use std::error::Error;
@@ -42,6 +43,17 @@ pub struct Sampler {
     published: watch::Sender<Published>,
     /// `None` where nothing is kept.
     state: Option<StateFile>,
+    /// Whether somebody starts a new container when the program ends.
+    in_container: bool,
+}
+
+/// Why there is no more to observe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Somebody asked for it.
+    Asked,
+    /// Only a new container can reach the driver again.
+    ShutOut,
 }
 
 // === impl Sampler ===
@@ -51,13 +63,19 @@ impl Sampler {
     /// before the first tick.
     #[must_use]
     pub fn new(meter: Meter, status: Status, published: watch::Sender<Published>) -> Self {
-        Self { meter, status, report: None, published, state: None }
+        Self { meter, status, report: None, published, state: None, in_container: false }
     }
 
     /// The same, which keeps its ledger.
     #[must_use]
     pub fn kept_in(self, state: Option<StateFile>) -> Self {
         Self { state, ..self }
+    }
+
+    /// The same, which ends when only a new container can reach the driver again.
+    #[must_use]
+    pub fn in_container(self, in_container: bool) -> Self {
+        Self { in_container, ..self }
     }
 
     /// Observes the feed once in `every` interval, until it is told to stop; then once more, and keeps what it has.
@@ -67,7 +85,8 @@ impl Sampler {
         mut recorder: Option<Recorder>,
         every: Duration,
         mut stop: watch::Receiver<bool>,
-    ) {
+    ) -> End {
+        let mut end = End::Asked;
         let mut news = News::default();
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -85,6 +104,9 @@ impl Sampler {
             recorder = record(recorder, &seen).await;
             self.take_in(&seen);
             self.status.stopping |= *stop.borrow();
+            if self.in_container && !self.status.stopping && feed.is_shut_out() {
+                (end, self.status.stopping) = (End::ShutOut, true);
+            }
             self.keep().await;
             sources.extend(self.state.as_ref().map(|state| state.source().clone()));
             news.tell(&sources, seen.at);
@@ -93,6 +115,7 @@ impl Sampler {
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
+        end
     }
 
     /// Keeps the ledger as it is now; for the last time, if the program is about to end.
