@@ -2,6 +2,7 @@
 # Installs what the tests need beside Rust and Python. Says nothing when everything is there.
 #
 #   promtool, prometheus, chromium   Debian packages
+#   prometheus 2.50 or newer         Debian 13, in .tools/bin/prometheus-created
 #   prometheus_client                PyPI, in .tools/venv
 #   cargo-deny                       crates.io, in .tools/bin
 set -euo pipefail
@@ -14,6 +15,7 @@ missing=()
 
 main() {
     install_packages
+    install_newer_prometheus
     install_python_packages
     install_cargo_deny
     if [ ${#missing[@]} -gt 0 ]; then
@@ -59,6 +61,46 @@ without_starting_services() {
     as_root chmod 755 "$policy"
     "$@" || status=$?
     as_root rm -f "$policy"
+    return "$status"
+}
+
+# Debian 12's Prometheus knows no created timestamps. That of Debian 13 runs beside it, without being installed.
+install_newer_prometheus() {
+    local ours=.tools/bin/prometheus-created
+    reads_created_timestamps "$ours" && return
+    mkdir -p .tools/bin
+    if reads_created_timestamps prometheus; then
+        ln -sf "$(command -v prometheus)" "$ours"
+        return
+    fi
+    echo "unpacking Debian 13's prometheus into .tools/bin"
+    unpack_prometheus "$ours" && reads_created_timestamps "$ours" ||
+        missing+=("a Prometheus of 2.50 or newer: put one at $ours")
+}
+
+reads_created_timestamps() {
+    local version
+    has "$1" || return
+    version=$("$1" --version 2>&1 | sed -n 's/^prometheus, version \([0-9]*\)\.\([0-9]*\)\..*/\1 \2/p')
+    set -- $version
+    [ $# = 2 ] && { [ "$1" -gt 2 ] || [ "$2" -ge 50 ]; }
+}
+
+# Asks Debian's archive with lists of its own, so that this machine's packages stay what they are; needs no root.
+unpack_prometheus() {
+    local apt=$PWD/.tools/apt status=0
+    mkdir -p "$apt"/{sources,lists/partial,archives/partial}
+    printf '%s\n' 'Types: deb' 'URIs: http://deb.debian.org/debian' 'Suites: trixie' 'Components: main' \
+        'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' >"$apt/sources/debian.sources"
+    local options=(-qq -o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$apt/sources"
+        -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$apt"
+        -o "Dir::Cache::archives=$apt/archives" -o "Acquire::Languages=none" -o "APT::Sandbox::User=$(id -un)")
+    (
+        cd "$apt" && apt-get "${options[@]}" update && apt-get "${options[@]}" download prometheus &&
+            dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/prometheus >prometheus &&
+            chmod 755 prometheus
+    ) && mv "$apt/prometheus" "$1" || status=1
+    rm -rf "$apt"
     return "$status"
 }
 

@@ -22,7 +22,9 @@ use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
 use crate::demo::Demo;
 use crate::errors;
+use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
+use crate::metrics;
 use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
@@ -78,6 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let policy = policy(&args, &prices);
     let status = Status {
         mode,
+        started: Some(clock::wall()),
         node: Arc::clone(&node),
         sources: iter::once(prices.source()).chain(labels_source).collect(),
         pricing: prices.status,
@@ -101,8 +104,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             sample(sampler.run(feed, recorder, args.sample_interval), described, &mut parts);
         }
     }
-    announce(&listener, mode, &args.telemetry_path);
-    serve(listener, args.telemetry_path, published, parts).await
+    let settings = web(args);
+    announce(&listener, mode, &settings.telemetry_path);
+    serve(listener, settings, published, parts).await
 }
 
 fn node_name(args: &Args) -> Arc<str> {
@@ -117,6 +121,17 @@ fn mode(args: &Args) -> Mode {
         // Whoever names a library means a real node.
         DemoWhen::Auto if args.nvml_library.is_none() && nvml::find_library(None).is_none() => Mode::Demo,
         DemoWhen::Auto | DemoWhen::Never => Mode::Node,
+    }
+}
+
+fn web(args: Args) -> http::Settings {
+    http::Settings {
+        telemetry_path: args.telemetry_path.into(),
+        metrics: metrics::Settings {
+            level: args.exposition.level.into(),
+            zero_hold: span(args.exposition.zero_hold),
+        },
+        limits: http::Limits::USUAL,
     }
 }
 

@@ -38,11 +38,10 @@ pub(super) fn announce(listener: &TcpListener, mode: Mode, telemetry_path: &str)
 /// Answers requests until somebody asks the program to stop, or a part ends that should not.
 pub(super) async fn serve(
     listener: TcpListener,
-    telemetry_path: String,
+    settings: http::Settings,
     published: watch::Receiver<Published>,
     parts: Parts,
 ) -> anyhow::Result<()> {
-    let settings = http::Settings { telemetry_path: telemetry_path.into(), limits: http::Limits::USUAL };
     let (stop, stopping) = oneshot::channel::<()>();
     let stopping = async { drop(stopping.await) };
     let mut web = tokio::spawn(http::serve(listener, settings, published, stopping));

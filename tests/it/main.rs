@@ -16,6 +16,8 @@ mod apiserver;
 
 // What people write and read.
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod labels_file;
