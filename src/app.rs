@@ -25,7 +25,9 @@ use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
 use crate::demo::Demo;
 use crate::errors;
+use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
+use crate::metrics;
 use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
@@ -89,6 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (labels, labels_source) = labels::read(args.labels_file.clone());
     let status = Status {
         mode,
+        started: Some(clock::wall()),
         node: node_name(&args),
         sources: iter::once(prices.source()).chain(labels_source).collect(),
         pricing: prices.status.clone(),
@@ -96,12 +99,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let (publish, published) = watch::channel(Published { report: None, status: Arc::new(status.clone()) });
     let (stop, stopping) = watch::channel(false);
-    let serving = Serving {
-        telemetry_path: args.telemetry_path.clone().into(),
-        grace: args.shutdown_grace,
-        publish: publish.clone(),
-        stop,
-    };
+    let serving =
+        Serving { settings: web(&args), grace: args.shutdown_grace, publish: publish.clone(), stop };
     let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
     if let Some(file) = &args.replay {
         let sampler = Sampler::new(Meter::new(policy(&args, &prices), prices.sheet), status, publish);
@@ -175,6 +174,17 @@ fn mode(args: &Args) -> Mode {
         // Whoever names a library means a real node.
         DemoWhen::Auto if args.nvml_library.is_none() && nvml::find_library(None).is_none() => Mode::Demo,
         DemoWhen::Auto | DemoWhen::Never => Mode::Node,
+    }
+}
+
+fn web(args: &Args) -> http::Settings {
+    http::Settings {
+        telemetry_path: args.telemetry_path.as_str().into(),
+        metrics: metrics::Settings {
+            level: args.exposition.level.into(),
+            zero_hold: span(args.exposition.zero_hold),
+        },
+        limits: http::Limits::USUAL,
     }
 }
 

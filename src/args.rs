@@ -4,6 +4,8 @@
 //! checked while it is parsed, so that after [`Args`] nothing needs checking again.
 
 mod command;
+mod exposition;
+mod log;
 mod price;
 mod sharing;
 
@@ -17,7 +19,6 @@ use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::apiserver::LabelSource;
@@ -26,6 +27,8 @@ use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
 
 pub use self::command::{Command, ExplainOutput};
+pub use self::exposition::{ExpositionArgs, LevelArg};
+pub use self::log::LogFormat;
 pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand};
 pub use self::sharing::{MigShareArg, SharingPolicyArg};
 
@@ -184,6 +187,10 @@ pub struct Args {
     #[arg(default_value = "35s", value_parser = duration, help_heading = "Web")]
     pub shutdown_grace: Duration,
 
+    /// What a scrape shows.
+    #[command(flatten)]
+    pub exposition: ExpositionArgs,
+
     /// Serve a simulated node, clearly marked as such: always, or where no NVIDIA driver library is found.
     #[arg(long, env = "GPU_COST_DEMO", value_name = "WHEN", num_args = 0..=1, require_equals = true)]
     #[arg(default_value = "never", default_missing_value = "always", help_heading = "Source")]
@@ -200,7 +207,7 @@ pub struct Args {
 
     /// What to log: a level, or directives such as `info,gpu_cost_exporter::nvml=debug`.
     #[arg(long = "log.level", env = "GPU_COST_LOG_LEVEL", value_name = "LEVEL")]
-    #[arg(default_value = "info", value_parser = log_level, help_heading = "Log")]
+    #[arg(default_value = "info", value_parser = log::level, help_heading = "Log")]
     pub log_level: EnvFilter,
 
     /// How to log.
@@ -249,15 +256,6 @@ pub enum DemoWhen {
     Always,
 }
 
-/// How to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// JSON lines for machines.
-    Json,
-}
-
 /// Whether something is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
@@ -300,18 +298,6 @@ fn sample_interval(text: &str) -> Result<Duration, String> {
     } else {
         Err("expected a time between 10ms and 10s".to_owned())
     }
-}
-
-/// The filter's own reader takes a word that is no level for the name of a module, and so logs nothing for a typing
-/// error.
-fn log_level(text: &str) -> Result<EnvFilter, String> {
-    let is_known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
-    let expected = "expected error, warn, info, debug or trace, or directives such as info,hyper=warn";
-    // The client logs every attempt that fails; that a source fails is told once, by us.
-    let quiet = if text.contains("kube_client") { "" } else { ",kube_client=off" };
-    let parse = || EnvFilter::builder().parse(format!("{text}{quiet}"));
-    let filter = text.split(',').all(is_known).then(parse);
-    filter.and_then(Result::ok).ok_or_else(|| expected.to_owned())
 }
 
 fn percentage(text: &str) -> Result<Ppm, String> {

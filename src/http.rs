@@ -3,22 +3,23 @@
 //! | path | answer |
 //! |---|---|
 //! | `/` | the page: where the money goes, for people |
-//! | `/metrics` (configurable) | the last report as Prometheus' text, compressed if the reader likes |
+//! | `/metrics` (configurable) | the last report in the format that the reader likes, compressed if it likes |
 //! | `/api/v1/ledger` | the last report and the exporter's state as JSON, for programs and for `explain` |
 //! | `/-/healthy` | 200 as long as the process lives |
 //! | `/-/ready` | 200 once there is a report; 503 with the reason in words until then |
 //!
-//! A request reads what the sampler last published and changes nothing; rendering happens on a thread of its own, so
-//! that a large node's scrape does not delay a tick. Nobody can hold the server: connections, requests, the time to
+//! A request reads what the sampler last published and changes nothing; what it is answered is rendered once and shared,
+//! on a thread of its own, so that a large node's scrape does not delay a tick. Nobody can hold the server: connections, requests, the time to
 //! send a request and the time to take an answer all have limits, and probes are answered whatever the scrapers do.
 //!
 //! The modules in reading order: `connection` (who may connect, for how long), `answer` (which request gets what),
-//! `encoding` (compression), `page` (what people see).
+//! `encoding` (formats and compression), `rendering` (made once, shared by all), `page` (what people see).
 
 mod answer;
 mod connection;
 mod encoding;
 mod page;
+mod rendering;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Site;
+use crate::metrics;
 use crate::status::Published;
 
 /// How to serve.
@@ -35,6 +37,8 @@ use crate::status::Published;
 pub struct Settings {
     /// The path of the metrics, such as `/metrics`; no other answer's.
     pub telemetry_path: Arc<str>,
+    /// What a scrape shows.
+    pub metrics: metrics::Settings,
     /// What clients may take.
     pub limits: Limits,
 }

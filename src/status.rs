@@ -22,6 +22,8 @@ pub struct Published {
 pub struct Status {
     /// Where the observations come from.
     pub mode: Mode,
+    /// When the exporter was started, and its own counters with it; `None` where that does not matter.
+    pub started: Option<UnixTime>,
     /// The node's name, the `node` label of every series.
     pub node: Arc<str>,
     /// The state of each source.

@@ -44,8 +44,8 @@ pub(super) fn announce(listener: &TcpListener, mode: Mode, telemetry_path: &str)
 
 /// How the program is served, and how it is told to stop.
 pub(super) struct Serving {
-    /// The path of the metrics.
-    pub(super) telemetry_path: Arc<str>,
+    /// Where and what.
+    pub(super) settings: http::Settings,
     /// How long the last values are served after a request to stop.
     pub(super) grace: Duration,
     /// What is published.
@@ -64,8 +64,7 @@ pub(super) async fn serve(
     published: watch::Receiver<Published>,
     observing: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let Serving { telemetry_path, grace, publish, stop } = serving;
-    let settings = http::Settings { telemetry_path, limits: http::Limits::USUAL };
+    let Serving { settings, grace, publish, stop } = serving;
     let (close, closing) = oneshot::channel::<()>();
     let closing = async { drop(closing.await) };
     let mut web = tokio::spawn(http::serve(listener, settings, published, closing));

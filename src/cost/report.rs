@@ -55,6 +55,8 @@ pub struct Report {
     pub capacity_type: Option<CapacityType>,
     /// Payers that share a line because there are too many of them.
     pub folded_payers: usize,
+    /// Pods whose lines went before their retention was over, because too many had ended; since the ledger began.
+    pub dropped_pods: u64,
     /// The prices that are in force.
     pub prices: Arc<PriceSheet>,
 }
@@ -202,6 +204,8 @@ pub struct PodLine {
     pub gpu_model: Arc<str>,
     /// When its account was opened: when its counters were 0.
     pub since: UnixTime,
+    /// How long ago that was, as far as was ever seen: a wall clock that steps back makes no pod younger.
+    pub age: Span,
     /// Money and time since then.
     pub totals: Totals,
     /// Work beyond its share, in money; not part of any bill.

@@ -193,8 +193,8 @@ catalog! {
             "Allocated devices that could not be mapped to a GPU of this node at the last tick.";
         AllocationConflicts: Counter "gpu_cost_exporter_allocation_conflicts_total" &[],
             "How often two pods were found to name one exclusive device.";
-        SeriesDropped: Counter "gpu_cost_exporter_series_dropped_total" &[],
-            "Payers without a line of their own in showback, because there are too many: their money is on a line whose labels are __other__.";
+        SeriesDropped: Counter "gpu_cost_exporter_series_dropped_total" &["reason"],
+            "What has no series because there are too many: reason=payers is payers without a line of their own in showback, whose money is on a line with the labels __other__; reason=finished_pods is pods that ended and left early, whose money stays with who paid.";
         Ticks: Counter "gpu_cost_exporter_ticks_total" &[],
             "Observations that were made since the exporter started.";
         TickOverruns: Counter "gpu_cost_exporter_tick_overruns_total" &[],

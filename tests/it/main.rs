@@ -18,6 +18,8 @@ mod apiserver;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod labels_file;

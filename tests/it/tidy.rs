@@ -115,7 +115,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "metrics",
         ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status"],
-        crates: &["prometheus", "thiserror"],
+        crates: &["prometheus"],
     },
     Layer {
         module: "ledger_json",
@@ -165,6 +165,7 @@ const LAYERS: &[Layer] = &[
             "kubelet::ResourceName",
             "kubelet::SOCKET",
             "apiserver::LabelSource",
+            "metrics::Level",
         ],
         crates: &["clap", "humantime", "tracing::level_filters", "tracing_subscriber::EnvFilter"],
     },

@@ -8,7 +8,7 @@ use super::text::{Text, WireTotals, price_model};
 use crate::cost::ledger::{Description, DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::{Cost, GpuTime};
 use crate::cost::report::{Payer, XidLine};
-use crate::observation::{CostLabels, UnixTime, Uptime, Workload};
+use crate::observation::{CostLabels, Span, UnixTime, Uptime, Workload};
 
 /// The account of a GPU.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub(super) struct WirePod {
     energy_millijoules: Option<u128>,
     last_active: Option<u64>,
     ended: Option<u64>,
+    #[serde(default)]
+    age: u64,
     #[serde(default)]
     labels: WireLabels,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,7 +165,7 @@ impl WireDevice {
 impl WirePod {
     pub(super) fn of((id, account): (&PodId, &PodAccount)) -> Self {
         let PodId { namespace, name, uid } = id;
-        let PodAccount { since, description, totals, burst, energy_millijoules, last_active, ended } =
+        let PodAccount { since, description, totals, burst, energy_millijoules, last_active, ended, age } =
             account;
         let Description { labels, workload, gpu_models } = description;
         let parts = |Workload { kind, name }: &Workload| (kind.into(), name.into());
@@ -177,6 +179,7 @@ impl WirePod {
             energy_millijoules: *energy_millijoules,
             last_active: last_active.map(UnixTime::as_millis),
             ended: ended.map(Uptime::as_nanos),
+            age: age.as_nanos(),
             labels: WireLabels::of(labels),
             workload: workload.as_ref().map(parts),
             gpu_models: gpu_models.iter().map(Text::from).collect(),
@@ -199,6 +202,7 @@ impl WirePod {
             energy_millijoules: self.energy_millijoules,
             last_active: self.last_active.map(UnixTime::from_millis),
             ended: self.ended.map(Uptime::from_nanos),
+            age: Span::from_nanos(self.age),
         };
         if id.name.is_empty() { Err("a pod has no name".to_owned()) } else { Ok((id, account)) }
     }

@@ -20,4 +20,5 @@ pub(crate) mod rich_report;
 pub(crate) mod server;
 
 // The programs of others that judge what we say.
+pub(crate) mod client_model;
 pub(crate) mod tools;

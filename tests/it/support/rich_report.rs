@@ -57,6 +57,7 @@ pub(crate) fn status(mode: Mode) -> Status {
     };
     Status {
         mode,
+        started: Some(UnixTime::from_millis(STARTED.as_millis() - 1_500)),
         node: "gpu-node-7".into(),
         sources: vec![source(Source::Nvml, 12), source(Source::Kubelet, 3)],
         ticks: 86_400,
@@ -113,6 +114,7 @@ pub(crate) fn report() -> Report {
             ..NodeFacts::default()
         },
         folded_payers: 0,
+        dropped_pods: 0,
         price_model: PriceModel::OnDemand,
         capacity_type: None,
         prices: Arc::new(prices()),
@@ -525,6 +527,7 @@ fn pod(namespace: &str, name: &str, uid: &str) -> PodLine {
         workload: None,
         gpu_model: "nvidia-h100-80gb".into(),
         since: STARTED,
+        age: Span::from_secs(86_400),
         totals: Totals::default(),
         burst: Cost::ZERO,
         energy_millijoules: None,

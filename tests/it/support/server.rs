@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gpu_cost_exporter::http::{self, Limits, Settings};
+use gpu_cost_exporter::metrics;
 use gpu_cost_exporter::status::Published;
 use tokio::sync::{oneshot, watch};
 
@@ -34,7 +35,8 @@ impl Server {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
-        let settings = Settings { telemetry_path: "/metrics".into(), limits };
+        let settings =
+            Settings { telemetry_path: "/metrics".into(), metrics: metrics::Settings::default(), limits };
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
