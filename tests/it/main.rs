@@ -60,6 +60,10 @@ mod whose_turn;
 #[cfg(test)]
 mod whose_work;
 
+// What Prometheus makes of it: recording rules and alerts, by its own tool.
+#[cfg(test)]
+mod rules;
+
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]
 mod tidy;
