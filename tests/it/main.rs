@@ -78,6 +78,10 @@ mod fuzz;
 #[cfg(test)]
 mod deploy;
 
+// What Prometheus makes of it: recording rules and alerts, by its own tool.
+#[cfg(test)]
+mod rules;
+
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]
 mod tidy;

@@ -340,8 +340,9 @@ fn manifests_and_documents_name_metrics_that_exist() {
 
 #[test]
 fn a_metric_is_found_in_an_expression() {
-    let names =
-        metric_names("sum(gpu_cost_pod_dollars_total{x=\"1\"}) / my_gpu_cost_y + `gpu_cost_z` gpu_cost_");
+    let names = metric_names(
+        "sum(gpu_cost_pod_dollars_total{x=\"1\"}) / my_gpu_cost_y + `gpu_cost_z` gpu_cost_ a:gpu_cost_b:c",
+    );
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["gpu_cost_pod_dollars_total", "gpu_cost_z"]);
 }
 
@@ -544,7 +545,8 @@ fn unsafe_code(file: &str, text: &str) -> Vec<Complaint> {
 
 /// The names of metrics in a text.
 fn metric_names(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    let words = words.map(|word| word.trim_end_matches(':'));
     words.filter(|word| word.starts_with("gpu_cost_") && !word.ends_with('_')).map(str::to_owned).collect()
 }
 
