@@ -62,6 +62,8 @@ mod whose_work;
 
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]
+mod sbom;
+#[cfg(test)]
 mod tidy;
 
 // The far sides that tests put in place of the real ones, and the programs of others that judge what we say.
