@@ -3,6 +3,7 @@
 mod labels;
 mod prices;
 mod serving;
+mod web;
 
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -31,9 +32,10 @@ use crate::status::{Mode, Status};
 use crate::trace::{Recorder, Replay};
 
 use self::prices::Prices;
-use self::serving::{announce, bind, serve};
+use self::serving::{announce, bind, serve, settings};
 
 pub use self::prices::price;
+pub use self::web::WrongInput;
 
 /// How often the kubelet is asked in the calm.
 const KUBELET_INTERVAL: Duration = Duration::from_secs(5);
@@ -69,8 +71,10 @@ type Described = watch::Receiver<apiserver::Latest>;
 
 /// Serves until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let address = args.listen_address;
-    let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
+    let mut parts = JoinSet::new();
+    let web = web::read(args.web.config_file.clone(), &mut parts)?;
+    let settings = settings(&args.web, web.config);
+    let listeners = bind(&args.web.listen_addresses).await?;
     let node = node_name(&args);
     let mode = mode(&args);
     let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue);
@@ -79,13 +83,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let status = Status {
         mode,
         node: Arc::clone(&node),
-        sources: iter::once(prices.source()).chain(labels_source).collect(),
+        sources: iter::once(prices.source()).chain(labels_source).chain(web.source.clone()).collect(),
         pricing: prices.status,
         ..Status::default()
     };
     let (sampler, published) = Sampler::new(Meter::new(policy, prices.sheet), status);
+    let sampler = sampler.following(web.followed);
 
-    let mut parts = JoinSet::new();
     let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
     match &args.replay {
         Some(file) => {
@@ -101,8 +105,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             sample(sampler.run(feed, recorder, args.sample_interval), described, &mut parts);
         }
     }
-    announce(&listener, mode, &args.telemetry_path);
-    serve(listener, args.telemetry_path, published, parts).await
+    announce(&listeners, mode, &settings);
+    serve(listeners, settings, published, parts).await
 }
 
 fn node_name(args: &Args) -> Arc<str> {

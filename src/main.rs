@@ -45,7 +45,8 @@ fn main() -> ExitCode {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             tracing::error!("{error:#}");
-            std::process::exit(1)
+            let code = if error.is::<app::WrongInput>() { WRONG_INPUT } else { 1 };
+            std::process::exit(code.into())
         }
     }
 }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::cost::meter::Meter;
 use crate::cost::report::Report;
 use crate::observation::Observation;
-use crate::status::{Published, Status};
+use crate::status::{Published, SourceStatus, Status};
 use crate::trace::{self, Recorder, Replay};
 
 pub use self::feed::{Feed, Holding, NodeFeed};
@@ -37,6 +37,7 @@ pub struct Sampler {
     status: Status,
     report: Option<Arc<Report>>,
     published: watch::Sender<Published>,
+    files: Vec<watch::Receiver<SourceStatus>>,
 }
 
 // === impl Sampler ===
@@ -48,7 +49,14 @@ impl Sampler {
     pub fn new(meter: Meter, status: Status) -> (Self, watch::Receiver<Published>) {
         let first = Published { report: None, status: Arc::new(status.clone()) };
         let (published, reader) = watch::channel(first);
-        (Self { meter, status, report: None, published }, reader)
+        (Self { meter, status, report: None, published, files: Vec::new() }, reader)
+    }
+
+    /// Publishes also how a file is that others read again and again.
+    #[must_use]
+    pub fn following(mut self, file: Option<watch::Receiver<SourceStatus>>) -> Self {
+        self.files.extend(file);
+        self
     }
 
     /// Observes the feed for ever, once in `every` interval.
@@ -63,7 +71,7 @@ impl Sampler {
             recorder = record(recorder, &seen).await;
             self.take_in(&seen);
             news.tell(&sources, seen.at);
-            self.status.sources.retain(|status| status.source.is_file());
+            self.look_at_files();
             self.status.sources.extend(sources);
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
@@ -90,6 +98,14 @@ impl Sampler {
         if self.report.is_some() || !report.devices.is_empty() {
             self.report = Some(report);
         }
+    }
+
+    /// Keeps of the sources only the files, each as it is now.
+    fn look_at_files(&mut self) {
+        let followed: Vec<SourceStatus> = self.files.iter().map(|file| file.borrow().clone()).collect();
+        let is_followed = |status: &SourceStatus| followed.iter().any(|file| file.source == status.source);
+        self.status.sources.retain(|status| status.source.is_file() && !is_followed(status));
+        self.status.sources.extend(followed);
     }
 
     fn publish(&self) {

@@ -59,6 +59,8 @@ pub enum Source {
     Pricing,
     /// The file with the labels of pods that have none.
     Labels,
+    /// The file that says who may ask, and over what.
+    WebConfig,
 }
 
 /// How one source is doing.
@@ -121,7 +123,7 @@ impl Source {
     /// Whether it is a file, which is read before the first tick.
     #[must_use]
     pub const fn is_file(self) -> bool {
-        matches!(self, Self::Pricing | Self::Labels)
+        matches!(self, Self::Pricing | Self::Labels | Self::WebConfig)
     }
 
     /// The source as a label value.
@@ -133,6 +135,7 @@ impl Source {
             Self::ApiServer => "apiserver",
             Self::Pricing => "pricing",
             Self::Labels => "labels",
+            Self::WebConfig => "web_config",
         }
     }
 }

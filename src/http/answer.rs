@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use maud::html;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{Settings, encoding, page};
+use super::{PROBES, Settings, encoding, page};
 use crate::ledger_json;
 use crate::metrics::{self, Process};
 use crate::status::{Published, Source, SourceStatus};
@@ -80,7 +80,7 @@ impl Site {
             ledger_json::PATH => Some(Document::Ledger),
             _ => None,
         };
-        if document.is_none() && !["/-/healthy", "/-/ready"].contains(&path) {
+        if document.is_none() && !PROBES.contains(&path) {
             return self.not_found(path);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -214,7 +214,7 @@ fn respond(status: StatusCode, content_type: &'static str, parts: Vec<Bytes>) ->
     response
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
     respond(status, TEXT, vec![text.into()])
 }
 

@@ -12,7 +12,7 @@ use crate::support::fake_kubelet::pod;
 use crate::support::node::{FakeNode, uuid};
 
 /// A Prometheus server with a data directory of its own.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     port: u16,
 }
@@ -20,11 +20,17 @@ struct Prometheus {
 impl Prometheus {
     /// Starts a server that scrapes `targets` once a second.
     fn start(directory: &std::path::Path, target: u16) -> Self {
+        Self::start_with(directory, target, "")
+    }
+
+    /// Starts a server with more lines about how it scrapes.
+    pub(crate) fn start_with(directory: &std::path::Path, target: u16, access: &str) -> Self {
         let config = directory.join("prometheus.yml");
         let text = format!(
             "global: {{ scrape_interval: 1s }}\n\
              scrape_configs:\n\
-             - job_name: gpu-cost\n  honor_labels: true\n  static_configs: [{{ targets: ['127.0.0.1:{target}'] }}]\n"
+             - job_name: gpu-cost\n  honor_labels: true\n  static_configs: [{{ targets: ['127.0.0.1:{target}'] }}]\n\
+             {access}"
         );
         fs::write(&config, text).expect("write the configuration");
         let port = free_port();
@@ -39,7 +45,7 @@ impl Prometheus {
     }
 
     /// The value of an instant query that gives one number; `None` while it gives nothing.
-    fn query(&self, query: &str) -> Option<f64> {
+    pub(crate) fn query(&self, query: &str) -> Option<f64> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let mut answer = ureq::get(url).query("query", query).call().ok()?;
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()?;

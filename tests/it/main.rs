@@ -27,6 +27,8 @@ mod metrics;
 mod page;
 #[cfg(test)]
 mod pricing;
+#[cfg(test)]
+mod web_config;
 
 // The whole: the built binary on a node made of fakes, with real scrapes.
 #[cfg(test)]
@@ -49,6 +51,8 @@ mod price_command;
 mod replay;
 #[cfg(test)]
 mod timelines;
+#[cfg(test)]
+mod who_may_ask;
 #[cfg(test)]
 mod whose_claim;
 #[cfg(test)]
