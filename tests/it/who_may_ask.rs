@@ -15,6 +15,7 @@ use crate::support::node::flag;
 use crate::support::scrape::Scrape;
 use crate::support::server::Got;
 use crate::support::tls::{Authority, Client, Encrypted, Identity};
+use crate::support::tools::run;
 
 const UP: &str = "gpu_cost_exporter_source_up";
 const TLS: &str = "tls_server_config: { cert_file: tls.crt, key_file: tls.key }\n";
@@ -223,6 +224,44 @@ fn who_has_no_password_sees_only_whether_it_is_healthy() {
     eventually("ready", || (site.daemon().get("/-/ready").status == 200).then_some(()));
     assert_eq!(site.daemon().get("/-/healthy").status, 200);
     assert!(!site.daemon().log().contains("swordfish"));
+}
+
+#[test]
+fn explain_says_who_fetches_the_ledger_where_it_is_not_let_in() {
+    let site = Site::start(TLS);
+    let explain = |args: &[&str], input: &[u8]| run(binary().arg("explain").args(args), input, "it is built");
+    let refused = |url: String| {
+        let output = explain(&[&format!("--url={url}")], b"");
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let address = format!("127.0.0.1:{}", site.port());
+    let curl = format!("https://{address}/api/v1/ledger | gpu-cost-exporter explain --ledger=-");
+    for (url, part) in
+        [(format!("http://{address}"), "wants TLS"), (format!("https://{address}"), "TLS is not spoken")]
+    {
+        let error = refused(url);
+        assert!(error.contains(part) && error.contains(&curl), "{error}");
+    }
+    let open = Site::start(&format!("basic_auth_users:\n  ann: {SWORDFISH}\n"));
+    assert!(refused(format!("http://127.0.0.1:{}", open.port())).contains("wants a password"));
+
+    let fetch = || site.client().get(site.port(), "/api/v1/ledger").unwrap();
+    let ledger =
+        eventually("a report", || Some(fetch()).filter(|got| !got.text().contains("\"report\":null")));
+    site.write("ledger.json", ledger.text());
+    let from_file = explain(&[&flag("--ledger", &site.path("ledger.json"))], b"");
+    let from_pipe = explain(&["--ledger=-"], &ledger.body);
+    assert!(from_file.status.success() && from_file.stdout == from_pipe.stdout, "{from_file:?}");
+    assert!(String::from_utf8_lossy(&from_pipe.stdout).contains("GPU 0"), "{from_pipe:?}");
+    for (input, part) in
+        [("{}", "is JSON of another form"), ("a name and its password", "begins with \"a name")]
+    {
+        let said = String::from_utf8(explain(&["--ledger=-"], input.as_bytes()).stderr).unwrap();
+        assert!(said.contains(part) && said.contains("the standard input"), "{said}");
+    }
+    let missing = String::from_utf8(explain(&["--ledger=/nonexistent"], b"").stderr).unwrap();
+    assert!(missing.contains("cannot read a ledger from /nonexistent: No such file"), "{missing}");
 }
 
 #[test]
