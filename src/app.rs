@@ -5,6 +5,7 @@ mod kept;
 mod labels;
 mod prices;
 mod serving;
+mod web;
 
 use std::env;
 use std::iter;
@@ -25,20 +26,19 @@ use crate::cost::attribution::Rules;
 use crate::cost::meter::{Meter, Policy};
 use crate::demo::Demo;
 use crate::errors;
-use crate::http;
 use crate::kubelet::{self, ResourceName, ResourceNames};
-use crate::metrics;
 use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
 use crate::sampler::{End, Feed, Holding, NodeFeed, Sampler};
-use crate::status::{Mode, Published, Status};
+use crate::status::{Mode, Published, SourceStatus, Status};
 use crate::trace::{Recorder, Replay};
 
 use self::prices::Prices;
-use self::serving::{Serving, announce, bind, first_end, serve};
+use self::serving::{Serving, announce, bind, first_end, serve, settings};
 
 pub use self::prices::price;
+pub use self::web::WrongInput;
 
 /// How often the kubelet is asked in the calm.
 const KUBELET_INTERVAL: Duration = Duration::from_secs(5);
@@ -84,8 +84,9 @@ type Described = watch::Receiver<apiserver::Latest>;
 
 /// Serves until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let address = args.listen_address;
-    let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
+    let mut parts = JoinSet::new();
+    let web = web::read(args.web.config_file.clone(), &mut parts)?;
+    let listeners = bind(&args.web.listen_addresses).await?;
     let mode = mode(&args);
     let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue);
     let (labels, labels_source) = labels::read(args.labels_file.clone());
@@ -93,30 +94,34 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         mode,
         started: Some(clock::wall()),
         node: node_name(&args),
-        sources: iter::once(prices.source()).chain(labels_source).collect(),
+        sources: iter::once(prices.source()).chain(labels_source).chain(web.source.clone()).collect(),
         pricing: prices.status.clone(),
         ..Status::default()
     };
     let (publish, published) = watch::channel(Published { report: None, status: Arc::new(status.clone()) });
     let (stop, stopping) = watch::channel(false);
-    let serving =
-        Serving { settings: web(&args), grace: args.shutdown_grace, publish: publish.clone(), stop };
+    let settings = settings(&args, web.config);
+    let serving = Serving { settings, grace: args.shutdown_grace, publish: publish.clone(), stop };
     let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
     if let Some(file) = &args.replay {
         let sampler = Sampler::new(Meter::new(policy(&args, &prices), prices.sheet), status, publish);
         sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
-        announce(&listener, mode, &args.telemetry_path);
+        announce(&listeners, mode, &serving.settings);
         let mut stopping = stopping;
         let until_then = async move {
             // Whoever can no longer tell us to stop has stopped.
             let _ = stopping.wait_for(|stop| *stop).await;
             Ok(())
         };
-        return serve(listener, serving, published, until_then).await;
+        return serve(listeners, serving, published, until_then).await;
     }
-    announce(&listener, mode, &args.telemetry_path);
-    let observing = observe(args, Begun { prices, labels, status, publish, recorder }, stopping);
-    serve(listener, serving, published, Box::pin(observing)).await
+    announce(&listeners, mode, &serving.settings);
+    let observing = observe(
+        args,
+        Begun { prices, labels, status, publish, recorder, parts, web: web.followed },
+        stopping,
+    );
+    serve(listeners, serving, published, Box::pin(observing)).await
 }
 
 /// What is there before anything is observed.
@@ -126,11 +131,13 @@ struct Begun {
     status: Status,
     publish: watch::Sender<Published>,
     recorder: Option<Recorder>,
+    parts: Parts,
+    web: Option<watch::Receiver<SourceStatus>>,
 }
 
 /// Observes until it is told to stop: first takes the ledger that was kept, then goes on with it.
 async fn observe(args: Args, begun: Begun, mut stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let Begun { prices, labels, mut status, publish, recorder } = begun;
+    let Begun { prices, labels, mut status, publish, recorder, mut parts, web } = begun;
     let policy = policy(&args, &prices);
     let Some((state, kept)) = kept::take(&args, &mut status, &publish, &mut stopping).await else {
         return Ok(());
@@ -143,8 +150,8 @@ async fn observe(args: Args, begun: Begun, mut stopping: watch::Receiver<bool>) 
     let node = Arc::clone(&status.node);
     let mode = status.mode;
     let in_container = env::var_os(IN_KUBERNETES).is_some();
-    let sampler = Sampler::new(meter, status, publish).kept_in(state).in_container(in_container);
-    let mut parts = JoinSet::new();
+    let sampler =
+        Sampler::new(meter, status, publish).kept_in(state).in_container(in_container).following(web);
     let feed = if mode == Mode::Demo {
         Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
     } else {
@@ -174,17 +181,6 @@ fn mode(args: &Args) -> Mode {
         // Whoever names a library means a real node.
         DemoWhen::Auto if args.nvml_library.is_none() && nvml::find_library(None).is_none() => Mode::Demo,
         DemoWhen::Auto | DemoWhen::Never => Mode::Node,
-    }
-}
-
-fn web(args: &Args) -> http::Settings {
-    http::Settings {
-        telemetry_path: args.telemetry_path.as_str().into(),
-        metrics: metrics::Settings {
-            level: args.exposition.level.into(),
-            zero_hold: span(args.exposition.zero_hold),
-        },
-        limits: http::Limits::USUAL,
     }
 }
 

@@ -8,13 +8,11 @@ mod exposition;
 mod log;
 mod price;
 mod sharing;
+mod web;
 
 use std::env;
 use std::ffi::OsStr;
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
@@ -31,6 +29,7 @@ pub use self::exposition::{ExpositionArgs, LevelArg};
 pub use self::log::LogFormat;
 pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand};
 pub use self::sharing::{MigShareArg, SharingPolicyArg};
+pub use self::web::{ListenAddress, WebArgs};
 
 /// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
 pub const MOUNTED_PRICES: &str = "/config/pricing.yaml";
@@ -47,24 +46,18 @@ pub const MOUNTED_LABELS: &str = "/config/labels.yaml";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gpu-cost-exporter", version, max_term_width = 110, args_override_self = true)]
 #[command(
-    after_help = "Exit codes: 0 stopped on request, 1 could not start or `explain` found no answer, 64 bad flags or a \
-                        price file that `check` finds wrong, 75 in Kubernetes when only a new container can reach the \
-                        driver again.\nEvery metric is described in METRICS.md."
+    after_help = "Exit codes: 0 stopped on request, 1 could not start or `explain` found no answer, 64 bad flags, a wrong \
+                        web configuration, or a price file that `check` finds wrong, 75 in Kubernetes when only a new \
+                        container can reach the driver again.\nEvery metric is described in METRICS.md."
 )]
 pub struct Args {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Address to serve on; without a host, every address of the node.
-    #[arg(long = "web.listen-address", env = "GPU_COST_WEB_LISTEN_ADDRESS", value_name = "[HOST]:PORT")]
-    #[arg(default_value = ":8080", help_heading = "Web")]
-    pub listen_address: ListenAddress,
-
-    /// Path of the metrics.
-    #[arg(long = "web.telemetry-path", env = "GPU_COST_WEB_TELEMETRY_PATH", value_name = "PATH")]
-    #[arg(default_value = "/metrics", value_parser = telemetry_path, help_heading = "Web")]
-    pub telemetry_path: String,
+    /// Who may ask, and how.
+    #[command(flatten)]
+    pub web: WebArgs,
 
     /// Your prices; what it does not price has the built-in list price.
     /// [default: /config/pricing.yaml if it is there]
@@ -216,15 +209,6 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
-/// Where to listen: `host:port`, or `:port` for every address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenAddress {
-    /// The address.
-    pub socket: SocketAddr,
-    /// Whether no host was given, so that IPv4 will do where there is no IPv6.
-    pub any: bool,
-}
-
 /// Who holds the GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Holders {
@@ -269,15 +253,6 @@ pub enum Switch {
 fn price_model() -> impl TypedValueParser<Value = PriceModel> {
     let names = PriceModel::ALL.map(PriceModel::as_str);
     PossibleValuesParser::new(names).map(|name| PriceModel::from_name(&name).unwrap_or_default())
-}
-
-fn telemetry_path(text: &str) -> Result<String, String> {
-    let taken = ["/", "/-/healthy", "/-/ready"].contains(&text) || text.starts_with("/api/");
-    if text.starts_with('/') && !text.starts_with("//") && !taken && !text.contains(['?', '#', ' ']) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a path such as /metrics that is not taken by the page, the probes or /api/".to_owned())
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -333,28 +308,6 @@ impl Args {
     }
 }
 
-// === impl ListenAddress ===
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = || "expected an address such as :8080 or 127.0.0.1:8080".to_owned();
-        if let Some(port) = text.strip_prefix(':') {
-            let port = port.parse().map_err(|_| expected())?;
-            return Ok(Self { socket: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), any: true });
-        }
-        let text = text.replacen("localhost:", "127.0.0.1:", 1);
-        Ok(Self { socket: text.parse().map_err(|_| expected())?, any: false })
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.any { write!(f, ":{}", self.socket.port()) } else { self.socket.fmt(f) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,14 +331,6 @@ mod tests {
         for wrong in ["", "%", "1", "-1%", "101%", "1.%x", "0.00001%", "99999999999%"] {
             assert_eq!(ppm(wrong), None, "{wrong}");
         }
-        let address = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string()).ok();
-        assert_eq!(address(":8080").as_deref(), Some(":8080"));
-        assert_eq!(address("127.0.0.1:9").as_deref(), Some("127.0.0.1:9"));
-        assert_eq!(address("localhost:9").as_deref(), Some("127.0.0.1:9"));
-        assert_eq!(address("8080"), None);
-        assert!(telemetry_path("/-/ready").is_err() && telemetry_path("metrics").is_err());
-        assert!(telemetry_path("/api/v1/ledger").is_err());
-        assert!(telemetry_path("//").is_err() && telemetry_path("/gpu/metrics").is_ok());
         assert!(
             sample_interval("11s").is_err()
                 && sample_interval("0s").is_err()

@@ -12,12 +12,18 @@
 //! on a thread of its own, so that a large node's scrape does not delay a tick. Nobody can hold the server: connections, requests, the time to
 //! send a request and the time to take an answer all have limits, and probes are answered whatever the scrapers do.
 //!
-//! The modules in reading order: `connection` (who may connect, for how long), `answer` (which request gets what),
-//! `encoding` (formats and compression), `rendering` (made once, shared by all), `page` (what people see).
+//! With a web configuration connections are encrypted and who asks needs a password; probes never need one.
+//!
+//! The modules in reading order: `connection` (who may connect, for how long), `handshake` (TLS), `impatient` (who does
+//! not take its answer), `gate` (who may ask), `answer` (which request gets what), `encoding` (formats and
+//! compression), `rendering` (made once, shared by all), `page` (what people see).
 
 mod answer;
 mod connection;
 mod encoding;
+mod gate;
+mod handshake;
+mod impatient;
 mod page;
 mod rendering;
 
@@ -29,8 +35,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Site;
+use self::gate::Gate;
 use crate::metrics;
 use crate::status::Published;
+use crate::web_config::WebConfig;
+
+/// The paths by which Kubernetes learns how the exporter is: always answered, and to everybody.
+const PROBES: [&str; 2] = ["/-/healthy", "/-/ready"];
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -41,6 +52,8 @@ pub struct Settings {
     pub metrics: metrics::Settings,
     /// What clients may take.
     pub limits: Limits,
+    /// Who may ask, and over what, now.
+    pub web: watch::Receiver<Arc<WebConfig>>,
 }
 
 /// What clients may take.
@@ -50,21 +63,23 @@ pub struct Limits {
     pub requests: usize,
     /// Connections at one time; a further one waits until another ends.
     pub connections: usize,
-    /// Time for a client to send a request, and to send the next one on the same connection.
+    /// Time for a client to open an encrypted connection, to send a request, and to send the next one on the same
+    /// connection.
     pub request_read: Duration,
     /// Time for a client to take what is buffered for it (64 KiB at most).
     pub response_write: Duration,
 }
 
-/// Answers requests until `shutdown` is ready, then lets those that are being answered finish.
+/// Answers requests at all `listeners` until `shutdown` is ready, then lets those that are being answered finish.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     settings: Settings,
     published: watch::Receiver<Published>,
     shutdown: impl Future<Output = ()>,
 ) {
     let site = Arc::new(Site::new(&settings, published));
-    connection::serve(&listener, settings.limits, &site, shutdown).await;
+    let gate = Arc::new(Gate::new(settings.web, site));
+    connection::serve(&listeners, settings.limits, &gate, shutdown).await;
 }
 
 // === impl Limits ===

@@ -33,6 +33,7 @@ pub mod demo;
 // The files that people write and keep.
 pub mod pricing_file;
 pub mod labels_file;
+pub mod web_config;
 pub mod trace;
 pub mod state_file;
 

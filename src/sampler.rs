@@ -27,7 +27,7 @@ use crate::cost::meter::Meter;
 use crate::cost::report::Report;
 use crate::observation::Observation;
 use crate::state_file::StateFile;
-use crate::status::{Published, Status};
+use crate::status::{Published, SourceStatus, Status};
 use crate::trace::{self, Recorder, Replay};
 
 pub use self::feed::{Feed, Holding, NodeFeed};
@@ -43,6 +43,7 @@ pub struct Sampler {
     published: watch::Sender<Published>,
     /// `None` where nothing is kept.
     state: Option<StateFile>,
+    files: Vec<watch::Receiver<SourceStatus>>,
     /// Whether somebody starts a new container when the program ends.
     in_container: bool,
 }
@@ -63,7 +64,14 @@ impl Sampler {
     /// before the first tick.
     #[must_use]
     pub fn new(meter: Meter, status: Status, published: watch::Sender<Published>) -> Self {
-        Self { meter, status, report: None, published, state: None, in_container: false }
+        Self { meter, status, report: None, published, state: None, files: Vec::new(), in_container: false }
+    }
+
+    /// Publishes also how a file is that others read again and again.
+    #[must_use]
+    pub fn following(mut self, file: Option<watch::Receiver<SourceStatus>>) -> Self {
+        self.files.extend(file);
+        self
     }
 
     /// The same, which keeps its ledger.
@@ -110,7 +118,7 @@ impl Sampler {
             self.keep().await;
             sources.extend(self.state.as_ref().map(|state| state.source().clone()));
             news.tell(&sources, seen.at);
-            self.status.sources.retain(|status| status.source.is_file());
+            self.look_at_files();
             self.status.sources.extend(sources);
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
@@ -150,6 +158,14 @@ impl Sampler {
         if self.report.is_some() || !report.devices.is_empty() || !report.former_devices.is_empty() {
             self.report = Some(report);
         }
+    }
+
+    /// Keeps of the sources only the files, each as it is now.
+    fn look_at_files(&mut self) {
+        let followed: Vec<SourceStatus> = self.files.iter().map(|file| file.borrow().clone()).collect();
+        let is_followed = |status: &SourceStatus| followed.iter().any(|file| file.source == status.source);
+        self.status.sources.retain(|status| status.source.is_file() && !is_followed(status));
+        self.status.sources.extend(followed);
     }
 
     fn publish(&self) {

@@ -76,6 +76,8 @@ pub enum Source {
     Labels,
     /// The directory in which the ledger is kept.
     StateFile,
+    /// The file that says who may ask, and over what.
+    WebConfig,
 }
 
 /// How one source is doing.
@@ -144,7 +146,7 @@ impl Source {
     /// Whether it is a file, which is read before the first tick.
     #[must_use]
     pub const fn is_file(self) -> bool {
-        matches!(self, Self::Pricing | Self::Labels)
+        matches!(self, Self::Pricing | Self::Labels | Self::WebConfig)
     }
 
     /// The source as a label value.
@@ -157,6 +159,7 @@ impl Source {
             Self::Pricing => "pricing",
             Self::Labels => "labels",
             Self::StateFile => "state_file",
+            Self::WebConfig => "web_config",
         }
     }
 }

@@ -42,6 +42,6 @@ pub(super) fn read(file: Option<PathBuf>) -> (LabelPolicy, Option<SourceStatus>)
 }
 
 /// A mistake, and how many more there are.
-fn told(problem: &str, more: usize) -> String {
+pub(super) fn told(problem: &str, more: usize) -> String {
     if more == 0 { problem.to_owned() } else { format!("{problem} (and {more} more, see the log)") }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::rendering::{Document, Form, Renderer};
-use super::{Settings, encoding};
+use super::{PROBES, Settings, encoding};
 use crate::ledger_json;
 use crate::status::{Published, Source, SourceStatus};
 
@@ -70,7 +70,7 @@ impl Site {
             ledger_json::PATH => Some(Document::Ledger),
             _ => None,
         };
-        if document.is_none() && !["/-/healthy", "/-/ready"].contains(&path) {
+        if document.is_none() && !PROBES.contains(&path) {
             return self.not_found(path);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -179,7 +179,7 @@ fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Respo
     response
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
     respond(status, TEXT, text.into())
 }
 

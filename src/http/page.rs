@@ -148,6 +148,11 @@ fn source_banner(source: &SourceStatus, now: Option<UnixTime>) -> Markup {
             let rest = html! { "Pods pay by their own labels alone. " (message) };
             return banner("down", "The file of labels has mistakes.", &rest);
         }
+        Source::WebConfig => {
+            let message = source.message.as_deref().unwrap_or_default();
+            let rest = html! { "What was read before stays in force. " (message) };
+            return banner("down", "The web configuration has mistakes.", &rest);
+        }
         // It has a banner of its own, which tells every mistake.
         Source::Pricing => return html! {},
     };

@@ -14,7 +14,7 @@ use crate::support::node::{FakeNode, uuid};
 use crate::support::tools;
 
 /// A Prometheus server with a data directory of its own.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     port: u16,
 }
@@ -22,16 +22,27 @@ struct Prometheus {
 impl Prometheus {
     /// Starts Debian's server, which scrapes the target once a second.
     fn start(directory: &Path, target: u16) -> Self {
-        let prometheus = Command::new("prometheus");
-        Self::start_as(prometheus, "install Debian's prometheus (make test does)", directory, target)
+        Self::start_with(directory, target, "")
     }
 
-    fn start_as(mut program: Command, help: &str, directory: &Path, target: u16) -> Self {
+    /// Starts it with more lines about how it scrapes.
+    pub(crate) fn start_with(directory: &Path, target: u16, access: &str) -> Self {
+        let prometheus = Command::new("prometheus");
+        Self::start_as(
+            prometheus,
+            "install Debian's prometheus (make test does)",
+            directory,
+            (target, access),
+        )
+    }
+
+    fn start_as(mut program: Command, help: &str, directory: &Path, (target, access): (u16, &str)) -> Self {
         let config = directory.join("prometheus.yml");
         let text = format!(
             "global: {{ scrape_interval: 1s }}\n\
              scrape_configs:\n\
-             - job_name: gpu-cost\n  honor_labels: true\n  static_configs: [{{ targets: ['127.0.0.1:{target}'] }}]\n"
+             - job_name: gpu-cost\n  honor_labels: true\n  static_configs: [{{ targets: ['127.0.0.1:{target}'] }}]\n\
+             {access}"
         );
         fs::write(&config, text).expect("write the configuration");
         let port = free_port();
@@ -46,7 +57,7 @@ impl Prometheus {
     }
 
     /// The value of an instant query that gives one number; `None` while it gives nothing.
-    fn query(&self, query: &str) -> Option<f64> {
+    pub(crate) fn query(&self, query: &str) -> Option<f64> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let mut answer = ureq::get(url).query("query", query).call().ok()?;
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()?;
@@ -113,7 +124,7 @@ fn what_was_spent_before_the_first_scrape_is_an_increase_where_created_timestamp
     let mut created = Command::new(tools::prometheus_with_created());
     created.arg("--enable-feature=created-timestamp-zero-ingestion");
     let help = "a Prometheus of 2.50 or newer (make test installs one)";
-    let prometheus = Prometheus::start_as(created, help, directory.path(), daemon.port());
+    let prometheus = Prometheus::start_as(created, help, directory.path(), (daemon.port(), ""));
     let increase = format!("sum(increase({name}[5m]))");
     let seen = eventually("its money as an increase", || {
         prometheus.query(&increase).filter(|dollars| (0.99..1.1).contains(&(dollars / spent)))

@@ -31,6 +31,8 @@ mod metrics;
 mod page;
 #[cfg(test)]
 mod pricing;
+#[cfg(test)]
+mod web_config;
 
 // The whole: the built binary on a node made of fakes, with real scrapes.
 #[cfg(test)]
@@ -60,6 +62,8 @@ mod state;
 #[cfg(test)]
 mod timelines;
 #[cfg(test)]
+mod who_may_ask;
+#[cfg(test)]
 mod whose_claim;
 #[cfg(test)]
 mod whose_money;
@@ -83,6 +87,8 @@ mod deploy;
 mod rules;
 
 // Rules about the repository itself, which the compiler cannot keep.
+#[cfg(test)]
+mod sbom;
 #[cfg(test)]
 mod tidy;
 

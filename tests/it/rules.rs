@@ -15,7 +15,7 @@ use crate::support::tools;
 const FOREIGN: &[&str] = &["vllm:", "sglang:", "tgi_", "nv_", "trtllm_", "llamacpp:", "kube_", "up"];
 
 /// What a site may set and rules/settings.yml leaves to it, and what an exporter that keeps its ledger exports.
-const OPTIONAL: &[&str] = &["gpu_cost_budget_dollars", "gpu_cost_exporter_state_write_errors_total"];
+const OPTIONAL: &[&str] = &["gpu_cost_budget_dollars"];
 
 /// The documents whose queries people copy.
 const DOCUMENTS: &[&str] = &["docs/promql.md", "docs/alerts.md"];

@@ -74,6 +74,11 @@ const LAYERS: &[Layer] = &[
         crates: &["serde", "serde_json", "serde_yaml"],
     },
     Layer { module: "labels_file", ours: &["apiserver", "yaml"], crates: &[] },
+    Layer {
+        module: "web_config",
+        ours: &["yaml"],
+        crates: &["base64", "bcrypt", "humantime", "hyper::header", "tokio_rustls::rustls"],
+    },
     Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
     Layer {
         module: "state_file",
@@ -135,8 +140,21 @@ const LAYERS: &[Layer] = &[
             "metrics",
             "ledger_json",
             "why",
+            "clock",
+            "web_config",
         ],
-        crates: &["flate2", "hyper", "hyper_util", "maud", "tokio", "tracing"],
+        crates: &[
+            "base64",
+            "flate2",
+            "hyper",
+            "hyper_util",
+            "maud",
+            "ring::hmac",
+            "ring::rand",
+            "tokio",
+            "tokio_rustls",
+            "tracing",
+        ],
     },
     // The other end of the line: it knows what is served, and no server.
     Layer {
@@ -176,7 +194,11 @@ const LAYERS: &[Layer] = &[
         crates: &["serde_json"],
     },
     // The only module that may know all others.
-    Layer { module: "app", ours: EVERYTHING, crates: &["anyhow", "rustix::system", "tokio", "tracing"] },
+    Layer {
+        module: "app",
+        ours: EVERYTHING,
+        crates: &["anyhow", "rustix::process", "rustix::system", "thiserror", "tokio", "tracing"],
+    },
     Layer {
         module: "main",
         ours: &["cost::pricing", "clock", "pricing_file", "explain", "args", "app"],

@@ -76,7 +76,7 @@ impl Daemon {
         let stderr = child.stderr.take().expect("stderr is piped");
         let writer = Arc::clone(&log);
         thread::spawn(move || writer.follow(stderr));
-        let line = log.wait_for("serving http://localhost:");
+        let line = log.wait_for("localhost:");
         let port = line.split_once("localhost:").and_then(|(_, rest)| rest.split('/').next());
         let port = port.and_then(|port| port.parse().ok()).expect("a port in the line");
         Self { child, port, log }
