@@ -316,7 +316,8 @@ fn dashboards_and_manifests_name_metrics_that_exist() {
     let known = metric_names(&catalogue);
     assert!(known.contains("gpu_cost_device_dollars_total"), "METRICS.md names no metric");
     let documents =
-        ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/sharing.md"].map(str::to_owned);
+        ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/sharing.md", "docs/web-config.md"]
+            .map(str::to_owned);
     let files = files("dashboards").into_iter().chain(files("deploy")).chain(documents);
     assert_none(files.flat_map(|file| {
         let named = metric_names(&read(&file));
@@ -361,7 +362,7 @@ fn what_the_documents_name_exists() {
     let code = handwritten("src").into_iter().chain(handwritten("tests"));
     let words: BTreeSet<String> =
         code.flat_map(|file| tokens(&read(&file))).map(|token| token.text).collect();
-    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/sharing.md"] {
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/security.md", "docs/sharing.md"] {
         for name in read(document).split('`').skip(1).step_by(2) {
             let is_test = name.matches('_').count() >= 3 && !name.starts_with("gpu_cost_");
             let is_test = is_test && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
