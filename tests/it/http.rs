@@ -13,9 +13,10 @@ use gpu_cost_exporter::status::{Mode, Published, Source, SourceStatus, Status};
 use gpu_cost_exporter::web_config::{self, PasswordHash, WebConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::support::daemon::eventually;
 use crate::support::rich_report::{self, published};
-use crate::support::server::{DEADLINE, Server, read};
-use crate::support::tls::Authority;
+use crate::support::server::{DEADLINE, Server, read, read_to_end};
+use crate::support::tls::{Authority, Client, Unclean};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -314,28 +315,46 @@ fn who_guesses_passwords_is_put_off_and_who_knows_one_is_not() {
     assert!(refused > 0 && put_off > 0, "{refused} were looked at, {put_off} put off");
 }
 
-#[test]
-fn who_does_not_finish_its_handshake_is_cut_off() {
-    let directory = tempfile::tempdir().unwrap();
-    Authority::new().vouch_for_us().write_to(directory.path());
+/// A server with TLS, and a client that trusts it.
+fn encrypted(published: Published, limits: Limits) -> (Server, Client) {
+    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    authority.vouch_for_us().write_to(directory.path());
     let file = directory.path().join("web.yml");
     fs::write(&file, "tls_server_config: { cert_file: tls.crt, key_file: tls.key }\n").unwrap();
     let (web, _) = web_config::read(&file).result.unwrap();
+    (Server::start_with(published, limits, web), Client::trusting(&authority))
+}
+
+#[test]
+fn who_does_not_finish_its_handshake_is_cut_off() {
     let limits = Limits { connections: 2, request_read: SHORT, ..Limits::USUAL };
-    let server = Server::start_with(published(), limits, web);
+    let (server, _) = encrypted(published(), limits);
     // Silence, the beginning of a handshake, what is neither TLS nor HTTP.
     for beginning in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00", b"\x00\x00"] {
         let slow: Vec<TcpStream> = (0..4).map(|_| server.send(beginning)).collect();
         let plain = server.get("/metrics");
-        assert_eq!(
-            (plain.status, plain.header("connection")),
-            (400, Some("close")),
-            "the others come to their turn"
-        );
+        let got = (plain.status, plain.header("connection"));
+        assert_eq!(got, (400, Some("close")), "the others come to their turn");
         for stream in slow {
             assert_eq!(read(stream).status, 0);
         }
     }
+}
+
+#[test]
+fn who_does_not_take_its_answer_over_tls_is_cut_off() {
+    let limits = Limits { requests: 1, response_write: 10 * SHORT, ..Limits::USUAL };
+    let (server, client) = encrypted(huge(), limits);
+    let mut idle = client.connect(server.address).unwrap();
+    idle.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    for (what, status) in [("its slot is taken", 503), ("it is free again", 200)] {
+        eventually(what, || {
+            let got = client.get(server.address.port(), "/api/v1/ledger").unwrap();
+            (got.status == status).then_some(())
+        });
+    }
+    let idle = read_to_end(Unclean(idle)).unwrap();
+    assert!(idle.promised_bytes() > Some(idle.body.len()), "{}", idle.head);
 }
 
 /// Lets this process have that many files open, if it may.

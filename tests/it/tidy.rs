@@ -345,6 +345,7 @@ fn manifests_and_documents_name_metrics_that_exist() {
         "docs/sharing.md",
         "docs/install.md",
         "docs/dashboards.md",
+        "docs/web-config.md",
     ]
     .map(str::to_owned);
     // Dashboards name recorded series, too: tests/dashboards/conventions.py knows them apart.
@@ -393,7 +394,9 @@ fn what_the_documents_name_exists() {
     let code = handwritten("src").into_iter().chain(handwritten("tests"));
     let words: BTreeSet<String> =
         code.flat_map(|file| tokens(&read(&file))).map(|token| token.text).collect();
-    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/sharing.md", "docs/dashboards.md"] {
+    for document in
+        ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/sharing.md", "docs/dashboards.md", "docs/security.md"]
+    {
         for name in read(document).split('`').skip(1).step_by(2) {
             let is_test = name.matches('_').count() >= 3 && !name.starts_with("gpu_cost_");
             let is_test = is_test && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());

@@ -141,7 +141,7 @@ impl Client {
 }
 
 /// A connection that may end without a farewell.
-struct Unclean(Encrypted);
+pub(crate) struct Unclean(pub(crate) Encrypted);
 
 impl Read for Unclean {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
