@@ -1,10 +1,11 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+mod files;
 mod labels;
+mod price_file;
 mod prices;
 mod serving;
 
-use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::apiserver::{self, Access, LabelPolicy, Payers, Reading, WholeGpus};
+use crate::apiserver::{self, Access, Reading, WholeGpus};
 use crate::args::{Args, DemoWhen, Holders, KubernetesApi};
 use crate::clock;
 use crate::cost::attribution::Rules;
@@ -26,11 +27,13 @@ use crate::kubelet::{self, ResourceName, ResourceNames};
 use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
-use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
+use crate::sampler::{Feed, Files, Holding, NodeFeed, Sampler};
 use crate::status::{Mode, Status};
 use crate::trace::{Recorder, Replay};
 
-use self::prices::Prices;
+use self::files::HangUps;
+use self::labels::LabelsFile;
+use self::price_file::PriceFile;
 use self::serving::{announce, bind, serve};
 
 pub use self::prices::price;
@@ -69,36 +72,37 @@ type Described = watch::Receiver<apiserver::Latest>;
 
 /// Serves until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let told = HangUps::listen().context("listen for SIGHUP")?;
     let address = args.listen_address;
     let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
     let node = node_name(&args);
     let mode = mode(&args);
-    let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue);
-    let (labels, labels_source) = labels::read(args.labels_file.clone());
-    let policy = policy(&args, &prices);
-    let status = Status {
-        mode,
-        node: Arc::clone(&node),
-        sources: iter::once(prices.source()).chain(labels_source).collect(),
-        pricing: prices.status,
-        ..Status::default()
-    };
-    let (sampler, published) = Sampler::new(Meter::new(policy, prices.sheet), status);
+    let (price_file, priced) = PriceFile::open(&args);
+    let labels_file = LabelsFile::open(&args);
+    let reading = labels_file.reading();
+    let policy = policy(&args, priced.borrow().terms.rules.clone());
+    let meter = Meter::new(policy, Arc::clone(&priced.borrow().terms.prices));
+    let written = Files { prices: priced, labels: labels_file.source() };
+    let (sampler, published) =
+        Sampler::new(meter, written, Status { mode, node: Arc::clone(&node), ..Status::default() });
 
     let mut parts = JoinSet::new();
     let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
     match &args.replay {
         Some(file) => {
             sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
+            parts.spawn(files::decline(told));
         }
         None if mode == Mode::Demo => {
             let feed = Feed::Demo { demo: Demo::new(node), boot: clock::boot() };
             sample(sampler.run(feed, recorder, args.sample_interval), None, &mut parts);
+            follow_files(price_file, labels_file, told, &mut parts);
         }
         None => {
-            let (feed, described) = node_feed(&args, node, labels, &mut parts);
+            let (feed, described) = node_feed(&args, node, reading, &mut parts);
             let feed = Feed::Node(Box::new(feed));
             sample(sampler.run(feed, recorder, args.sample_interval), described, &mut parts);
+            follow_files(price_file, labels_file, told, &mut parts);
         }
     }
     announce(&listener, mode, &args.telemetry_path);
@@ -120,9 +124,8 @@ fn mode(args: &Args) -> Mode {
     }
 }
 
-/// How the meter charges: as was typed, or else as the price file says.
-fn policy(args: &Args, prices: &Prices) -> Policy {
-    let sharing_policy = args.sharing_policy.map(Into::into).or(prices.sharing_policy);
+/// How the meter charges.
+fn policy(args: &Args, rules: Rules) -> Policy {
     Policy {
         price_model: args.pricing_model,
         idle_threshold: args.idle_threshold,
@@ -130,12 +133,21 @@ fn policy(args: &Args, prices: &Prices) -> Policy {
         longest_interval: LONGEST_INTERVAL,
         max_gap: span(args.max_gap),
         retention: RETENTION,
-        rules: Rules {
-            mig_share: args.mig_share.map(Into::into).or(prices.mig_share).unwrap_or_default(),
-            sharing_policy: sharing_policy.unwrap_or_default(),
-            max_age: span(args.kubelet_max_age),
-        },
+        rules,
     }
+}
+
+/// Starts to look for news in the files that people write.
+fn follow_files(mut prices: PriceFile, mut labels: LabelsFile, told: HangUps, parts: &mut Parts) {
+    let HangUps { prices: told_prices, labels: told_labels } = told;
+    parts.spawn(async {
+        files::follow(move |is_told| prices.look(is_told), told_prices).await;
+        "the watch of the price file"
+    });
+    parts.spawn(async {
+        files::follow(move |is_told| labels.look(is_told), told_labels).await;
+        "the watch of the file of labels"
+    });
 }
 
 /// Starts to sample, once the API server had its moment.
@@ -157,11 +169,11 @@ fn sample(
 fn node_feed(
     args: &Args,
     node: Arc<str>,
-    labels: LabelPolicy,
+    reading: watch::Receiver<Reading>,
     parts: &mut Parts,
 ) -> (NodeFeed, Option<Described>) {
     let pods_changed = Arc::new(Notify::new());
-    let described = description(args, &node, labels, &pods_changed, parts);
+    let described = description(args, &node, reading, &pods_changed, parts);
     let holding = holding(args, pods_changed, parts);
     // Without pods nobody shares a GPU, and every process is the node's own.
     let procfs = if matches!(holding, Holding::Node) { None } else { host_processes(args.procfs.clone()) };
@@ -178,12 +190,10 @@ fn node_feed(
 fn description(
     args: &Args,
     node: &Arc<str>,
-    labels: LabelPolicy,
+    reading: watch::Receiver<Reading>,
     pods_changed: &Arc<Notify>,
     parts: &mut Parts,
 ) -> Option<Described> {
-    let payers = Payers::new(args.label_sources.clone(), labels);
-    let reading = Reading { payers, gpus: whole_gpus(&args.kubelet_resources) };
     let settings = apiserver::Settings { access: access(args)?, node: Arc::clone(node), reading };
     let (publish, latest) = watch::channel(apiserver::Latest::unasked(Arc::clone(node)));
     let following = apiserver::run(settings, Arc::clone(pods_changed), publish);

@@ -4,6 +4,9 @@
 //!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ watch channel ──▶ scrapes, page, probes
 //! ```
 //!
+//! Prices and rules that were read since the last tick are in force from the beginning of this one on: the interval that
+//! it closes ends as it began, so that nothing is ever charged a second time.
+//!
 //! A source that fails is a hole in the observation and a line about itself; it never ends the loop and never skips a
 //! tick.
 
@@ -12,6 +15,7 @@ mod news;
 mod workers;
 
 use std::error::Error;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,20 +24,41 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::cost::meter::Meter;
+use crate::cost::meter::{Meter, Terms};
 use crate::cost::report::Report;
 use crate::observation::Observation;
-use crate::status::{Published, Status};
+use crate::status::{PricingStatus, Published, SourceStatus, Status};
 use crate::trace::{self, Recorder, Replay};
 
 pub use self::feed::{Feed, Holding, NodeFeed};
 
 use self::news::News;
 
+/// What people wrote in files, as it was last read.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The price file.
+    pub prices: watch::Receiver<Priced>,
+    /// How the file of labels is doing; `None` as long as there is none.
+    pub labels: watch::Receiver<Option<SourceStatus>>,
+}
+
+/// The terms in force and how the price file is doing.
+#[derive(Clone, Debug)]
+pub struct Priced {
+    /// What GPUs cost and how they are divided.
+    pub terms: Terms,
+    /// Which prices these are.
+    pub status: PricingStatus,
+    /// The price file as a source.
+    pub source: SourceStatus,
+}
+
 /// Meters what is seen and publishes what the ledger says.
 #[derive(Debug)]
 pub struct Sampler {
     meter: Meter,
+    files: Files,
     status: Status,
     report: Option<Arc<Report>>,
     published: watch::Sender<Published>,
@@ -43,12 +68,14 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler that has not seen anything yet, and what it will publish; `status` is what is known of the exporter
-    /// before the first tick.
+    /// beside its files.
     #[must_use]
-    pub fn new(meter: Meter, status: Status) -> (Self, watch::Receiver<Published>) {
-        let first = Published { report: None, status: Arc::new(status.clone()) };
-        let (published, reader) = watch::channel(first);
-        (Self { meter, status, report: None, published }, reader)
+    pub fn new(meter: Meter, files: Files, status: Status) -> (Self, watch::Receiver<Published>) {
+        let (published, reader) = watch::channel(Published::default());
+        let mut sampler = Self { meter, files, status, report: None, published };
+        sampler.read_files(Vec::new());
+        sampler.publish();
+        (sampler, reader)
     }
 
     /// Observes the feed for ever, once in `every` interval.
@@ -61,10 +88,9 @@ impl Sampler {
             let (seen, sources) = feed.observe(every).await;
             let seen = Arc::new(seen);
             recorder = record(recorder, &seen).await;
-            self.take_in(&seen);
             news.tell(&sources, seen.at);
-            self.status.sources.retain(|status| status.source.is_file());
-            self.status.sources.extend(sources);
+            self.read_files(sources);
+            self.take_in(&seen);
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
@@ -81,6 +107,15 @@ impl Sampler {
         info!(observations = self.status.ticks, "replayed the trace");
         self.publish();
         Ok(())
+    }
+
+    /// Puts in force what the files say, and says how they and the other `sources` are doing.
+    fn read_files(&mut self, sources: Vec<SourceStatus>) {
+        let Priced { terms, status, source } = self.files.prices.borrow_and_update().clone();
+        self.meter.set_terms(terms);
+        self.status.pricing = status;
+        let labels = self.files.labels.borrow_and_update().clone();
+        self.status.sources = iter::once(source).chain(labels).chain(sources).collect();
     }
 
     fn take_in(&mut self, seen: &Observation) {

@@ -46,6 +46,8 @@ mod mig;
 #[cfg(test)]
 mod price_command;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod timelines;

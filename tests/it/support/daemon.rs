@@ -118,17 +118,34 @@ impl Daemon {
         self.log.wait_for(text)
     }
 
+    /// Waits until `count` lines of the log contain `text`.
+    pub(crate) fn wait_for_logs(&self, text: &str, count: usize) {
+        eventually(&format!("{count} lines with {text:?} in\n{}", self.log()), || {
+            (self.log().lines().filter(|line| line.contains(text)).count() >= count).then_some(())
+        });
+    }
+
     /// All that was logged.
     pub(crate) fn log(&self) -> String {
         self.log.text.lock().expect("no reader panicked").clone()
     }
 
+    /// Asks it to read its files anew.
+    pub(crate) fn hang_up(&self) {
+        self.send("HUP");
+    }
+
     /// Asks it to stop as Kubernetes does, and waits for its end.
     pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(status.success());
+        self.send("TERM");
         let status = eventually("the end of the process", || self.child.try_wait().expect("it is our child"));
         (status, self.log())
+    }
+
+    fn send(&self, signal: &str) {
+        let process = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &process]).status().expect("kill runs");
+        assert!(status.success());
     }
 }
 
