@@ -27,7 +27,7 @@ use crate::observation::Ppm;
 pub use self::command::{Command, ExplainOutput};
 pub use self::exposition::{ExpositionArgs, LevelArg};
 pub use self::log::LogFormat;
-pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand};
+pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand, SheetArgs};
 pub use self::sharing::{MigShareArg, SharingPolicyArg};
 pub use self::web::{ListenAddress, WebArgs};
 
@@ -59,10 +59,9 @@ pub struct Args {
     #[command(flatten)]
     pub web: WebArgs,
 
-    /// Your prices; what it does not price has the built-in list price.
-    /// [default: /config/pricing.yaml if it is there]
-    #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", global = true)]
-    #[arg(help_heading = "Prices")]
+    /// Your prices; what it does not price has the list price of the node's instance in the catalogue, or else that of
+    /// the GPU's model. Read again when it changes and on SIGHUP. [default: /config/pricing.yaml if it is there]
+    #[arg(long = "pricing.file", env = "PRICING_CONFIG", value_name = "FILE", help_heading = "Prices")]
     pub pricing_file: Option<PathBuf>,
 
     /// How the capacity was bought. [default: as the price file and the node's labels say, else `on_demand`]
@@ -73,7 +72,7 @@ pub struct Args {
     /// Whether to know the list prices of instances: what your file does not price has the dated on-demand or spot price
     /// of its provider, region and instance type.
     #[arg(long = "pricing.catalogue", env = "GPU_COST_PRICING_CATALOGUE", value_name = "WHETHER")]
-    #[arg(default_value = "on", global = true, help_heading = "Prices")]
+    #[arg(default_value = "on", help_heading = "Prices")]
     pub pricing_catalogue: Switch,
 
     /// Name of this node, the `node` label of every series. [default: the host's name]
@@ -127,8 +126,8 @@ pub struct Args {
     #[arg(value_delimiter = ',', action = ArgAction::Append, help_heading = "Node")]
     pub label_sources: Vec<LabelSource>,
 
-    /// Who pays for pods that do not say so: rules, namespaces, and more places to look.
-    /// [default: /config/labels.yaml if it is there]
+    /// Who pays for pods that do not say so: rules, namespaces, and more places to look. Read again when it changes and
+    /// on SIGHUP. [default: /config/labels.yaml if it is there]
     #[arg(long = "labels.file", env = "GPU_COST_LABELS_FILE", value_name = "FILE", help_heading = "Node")]
     pub labels_file: Option<PathBuf>,
 
@@ -161,6 +160,10 @@ pub struct Args {
     #[arg(default_value = "5m", value_parser = duration, help_heading = "Ledger")]
     pub max_gap: Duration,
 
+    /// Directory in which to keep the ledger and the last good prices over a restart. [default: nothing is kept]
+    #[arg(long = "state.dir", env = "GPU_COST_STATE_DIR", value_name = "DIR", help_heading = "Ledger")]
+    pub state_dir: Option<PathBuf>,
+
     /// How large the share of a MIG device is. [default: as the price file says, else compute]
     #[arg(long = "ledger.mig-share", env = "GPU_COST_LEDGER_MIG_SHARE", value_name = "BY")]
     #[arg(help_heading = "Ledger")]
@@ -170,10 +173,6 @@ pub struct Args {
     #[arg(long = "ledger.sharing-policy", env = "GPU_COST_LEDGER_SHARING_POLICY", value_name = "WHO")]
     #[arg(help_heading = "Ledger")]
     pub sharing_policy: Option<SharingPolicyArg>,
-
-    /// Directory in which to keep the ledger and the last good prices over a restart. [default: nothing is kept]
-    #[arg(long = "state.dir", env = "GPU_COST_STATE_DIR", value_name = "DIR", help_heading = "Ledger")]
-    pub state_dir: Option<PathBuf>,
 
     /// How long to serve the last values after a request to stop (SIGTERM), so that they are scraped once more.
     #[arg(long = "shutdown.grace", env = "GPU_COST_SHUTDOWN_GRACE", value_name = "TIME")]

@@ -31,6 +31,7 @@ pub mod procfs;
 pub mod demo;
 
 // The files that people write and keep.
+mod watched_file;
 pub mod pricing_file;
 pub mod labels_file;
 pub mod web_config;

@@ -4,6 +4,9 @@
 //!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ state file ──▶ watch channel ──▶ scrapes, page, probes
 //! ```
 //!
+//! Prices and rules that were read since the last tick are in force from the beginning of this one on: the interval that
+//! it closes ends as it began, so that nothing is ever charged a second time.
+//!
 //! A source that fails is a hole in the observation and a line about itself; it never ends the loop and never skips a
 //! tick. What is published was kept before, where it is kept at all: no reader ever sees more than what outlives the
 //! program.
@@ -15,6 +18,7 @@ mod shut_out;
 mod workers;
 
 use std::error::Error;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,27 +27,49 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::cost::meter::Meter;
+use crate::cost::meter::{Meter, Terms};
 use crate::cost::report::Report;
 use crate::observation::Observation;
 use crate::state_file::StateFile;
-use crate::status::{Published, SourceStatus, Status};
+use crate::status::{PricingStatus, Published, SourceStatus, Status};
 use crate::trace::{self, Recorder, Replay};
 
 pub use self::feed::{Feed, Holding, NodeFeed};
 
 use self::news::News;
 
+/// What people wrote in files, as it was last read.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The price file.
+    pub prices: watch::Receiver<Priced>,
+    /// How the file of labels is doing; `None` as long as there is none.
+    pub labels: watch::Receiver<Option<SourceStatus>>,
+    /// How the web configuration is doing; `None` if there is none.
+    pub web: Option<watch::Receiver<SourceStatus>>,
+}
+
+/// The terms in force and how the price file is doing.
+#[derive(Clone, Debug)]
+pub struct Priced {
+    /// What GPUs cost and how they are divided.
+    pub terms: Terms,
+    /// Which prices these are.
+    pub status: PricingStatus,
+    /// The price file as a source.
+    pub source: SourceStatus,
+}
+
 /// Meters what is seen and publishes what the ledger says.
 #[derive(Debug)]
 pub struct Sampler {
     meter: Meter,
+    files: Files,
     status: Status,
     report: Option<Arc<Report>>,
     published: watch::Sender<Published>,
     /// `None` where nothing is kept.
     state: Option<StateFile>,
-    files: Vec<watch::Receiver<SourceStatus>>,
     /// Whether somebody starts a new container when the program ends.
     in_container: bool,
 }
@@ -57,21 +83,26 @@ pub enum End {
     ShutOut,
 }
 
+// === impl Files ===
+
+impl Files {
+    /// How the files are doing.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let prices = self.prices.borrow().source.clone();
+        let web = self.web.iter().map(|web| web.borrow().clone());
+        iter::once(prices).chain(self.labels.borrow().clone()).chain(web).collect()
+    }
+}
+
 // === impl Sampler ===
 
 impl Sampler {
     /// A sampler that has not seen anything yet and publishes what it sees; `status` is what is known of the exporter
     /// before the first tick.
     #[must_use]
-    pub fn new(meter: Meter, status: Status, published: watch::Sender<Published>) -> Self {
-        Self { meter, status, report: None, published, state: None, files: Vec::new(), in_container: false }
-    }
-
-    /// Publishes also how a file is that others read again and again.
-    #[must_use]
-    pub fn following(mut self, file: Option<watch::Receiver<SourceStatus>>) -> Self {
-        self.files.extend(file);
-        self
+    pub fn new(meter: Meter, files: Files, status: Status, published: watch::Sender<Published>) -> Self {
+        Self { meter, files, status, report: None, published, state: None, in_container: false }
     }
 
     /// The same, which keeps its ledger.
@@ -110,6 +141,7 @@ impl Sampler {
             let (seen, mut sources) = feed.observe(every).await;
             let seen = Arc::new(seen);
             recorder = record(recorder, &seen).await;
+            self.put_terms_in_force();
             self.take_in(&seen);
             self.status.stopping |= *stop.borrow();
             if self.in_container && !self.status.stopping && feed.is_shut_out() {
@@ -118,8 +150,7 @@ impl Sampler {
             self.keep().await;
             sources.extend(self.state.as_ref().map(|state| state.source().clone()));
             news.tell(&sources, seen.at);
-            self.look_at_files();
-            self.status.sources.extend(sources);
+            self.status.sources = self.files.sources().into_iter().chain(sources).collect();
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
@@ -151,6 +182,13 @@ impl Sampler {
         Ok(())
     }
 
+    /// Puts in force what the price file says.
+    fn put_terms_in_force(&mut self) {
+        let Priced { terms, status, source: _ } = self.files.prices.borrow_and_update().clone();
+        self.meter.set_terms(terms);
+        self.status.pricing = status;
+    }
+
     fn take_in(&mut self, seen: &Observation) {
         let report = self.meter.observe(seen);
         self.status.ticks += 1;
@@ -158,14 +196,6 @@ impl Sampler {
         if self.report.is_some() || !report.devices.is_empty() || !report.former_devices.is_empty() {
             self.report = Some(report);
         }
-    }
-
-    /// Keeps of the sources only the files, each as it is now.
-    fn look_at_files(&mut self) {
-        let followed: Vec<SourceStatus> = self.files.iter().map(|file| file.borrow().clone()).collect();
-        let is_followed = |status: &SourceStatus| followed.iter().any(|file| file.source == status.source);
-        self.status.sources.retain(|status| status.source.is_file() && !is_followed(status));
-        self.status.sources.extend(followed);
     }
 
     fn publish(&self) {

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::Parts;
-use super::labels::told;
+use super::files::told;
 use crate::clock;
 use crate::status::{Source, SourceStatus};
 use crate::web_config::{self, Files, Problem, Reading, WebConfig};
@@ -28,9 +28,7 @@ pub struct WrongInput;
 pub(super) struct Web {
     /// What holds now.
     pub(super) config: watch::Receiver<Arc<WebConfig>>,
-    /// How reading the file went at the start; `None` if there is none.
-    pub(super) source: Option<SourceStatus>,
-    /// How it went last.
+    /// How reading the file went last; `None` if there is none.
     pub(super) followed: Option<watch::Receiver<SourceStatus>>,
 }
 
@@ -48,7 +46,7 @@ struct Follower {
 pub(super) fn read(file: Option<PathBuf>, parts: &mut Parts) -> Result<Web, WrongInput> {
     let Some(path) = file else {
         let (_, config) = watch::channel(Arc::default());
-        return Ok(Web { config, source: None, followed: None });
+        return Ok(Web { config, followed: None });
     };
     let Reading { result, files } = web_config::read(&path);
     let (config, warnings) = result.map_err(|problems| {
@@ -65,8 +63,7 @@ pub(super) fn read(file: Option<PathBuf>, parts: &mut Parts) -> Result<Web, Wron
         following.await;
         "the follower of the web configuration"
     });
-    let source = Some(followed.borrow().clone());
-    Ok(Web { config: latest, source, followed: Some(followed) })
+    Ok(Web { config: latest, followed: Some(followed) })
 }
 
 fn tell(path: &Path, config: &WebConfig, warnings: &[Problem]) {

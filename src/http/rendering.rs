@@ -165,6 +165,7 @@ mod tests {
             telemetry_path: "/metrics".into(),
             metrics: metrics::Settings::default(),
             limits: Limits::USUAL,
+            web: watch::channel(Arc::default()).1,
         };
         (publish, Arc::new(Renderer::new(&settings, published)))
     }

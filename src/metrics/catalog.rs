@@ -204,7 +204,11 @@ catalog! {
         StateWriteErrors: Counter "gpu_cost_exporter_state_write_errors_total" &[],
             "States of the ledger that could not be written to disk, or not in time, since the exporter started. Absent where the ledger is not kept on disk.";
         PricingReload: Reading "gpu_cost_exporter_pricing_last_reload_successful" &[],
-            "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the built-in prices are in force.";
+            "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the prices that were last read stay in force, or else the built-in ones.";
+        PricingReloadTime: Reading "gpu_cost_exporter_pricing_last_reload_success_timestamp_seconds" &[],
+            "When the price file could last be read, in seconds since the epoch, over restarts where state is kept. Absent if it never could.";
+        PricingInfo: Info "gpu_cost_exporter_pricing_info" &["source", "hash"],
+            "Which prices are in force; always 1. source=file is the price file as it stands, last_good as it last could be read, built_in the built-in prices alone; hash has the first 16 digits of that file's SHA-256, as sha256sum shows them.";
         PricingAsOf: Reading "gpu_cost_exporter_pricing_as_of_timestamp_seconds" &[],
             "The day of the oldest price in force, in seconds since the epoch: of the operator's prices if he dated one, else of the built-in list. Absent if none is dated.";
     }

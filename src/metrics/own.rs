@@ -10,7 +10,7 @@ use super::catalog::{Id, Kind};
 use super::families::Families;
 use super::unit;
 use crate::cost::report::Report;
-use crate::status::{Published, SourceStatus};
+use crate::status::{PricingStatus, Published, SourceStatus};
 
 /// The `process_*` metrics of this process, which are read from `/proc`.
 #[derive(Debug)]
@@ -74,7 +74,13 @@ pub(super) fn add_status(families: &mut Families, published: &Published) {
         families.add(Id::StateWrites, &[], unit::count(state.writes));
         families.add(Id::StateWriteErrors, &[], unit::count(state.errors));
     }
-    families.add(Id::PricingReload, &[], unit::flag(status.pricing.last_reload_successful));
+    add_pricing(families, &status.pricing);
+}
+
+fn add_pricing(families: &mut Families, pricing: &PricingStatus) {
+    families.add(Id::PricingReload, &[], unit::flag(pricing.last_reload_successful));
+    families.add_some(Id::PricingReloadTime, &[], pricing.last_success.map(unit::timestamp));
+    families.add(Id::PricingInfo, &[pricing.in_force.as_str(), &pricing.hash], 1.0);
 }
 
 fn add_source(families: &mut Families, status: &SourceStatus) {

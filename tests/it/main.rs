@@ -56,6 +56,8 @@ mod price_command;
 #[cfg(test)]
 mod released;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod state;

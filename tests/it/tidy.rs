@@ -61,6 +61,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "procfs", ours: &["observation"], crates: &["thiserror"] },
     Layer { module: "demo", ours: &["observation"], crates: &["serde", "serde_yaml"] },
     // The files that people write and keep.
+    Layer { module: "watched_file", ours: &["yaml"], crates: &[] },
     Layer {
         module: "pricing_file",
         ours: &[
@@ -71,7 +72,7 @@ const LAYERS: &[Layer] = &[
             "cost::pricing",
             "yaml",
         ],
-        crates: &["serde", "serde_json", "serde_yaml"],
+        crates: &["ring::digest", "serde", "serde_json", "serde_yaml"],
     },
     Layer { module: "labels_file", ours: &["apiserver", "yaml"], crates: &[] },
     Layer {

@@ -17,7 +17,9 @@ use gpu_cost_exporter::observation::{
     Activity, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Node,
     Partition, Ppm, Span, UnixTime, Uptime, UtilizationSource, Workload,
 };
-use gpu_cost_exporter::status::{Mode, PricingStatus, Published, Source, SourceStatus, StateStatus, Status};
+use gpu_cost_exporter::status::{
+    InForce, Mode, PricingStatus, Published, Source, SourceStatus, StateStatus, Status,
+};
 
 /// 2026-07-20 12:00:00 UTC.
 pub(crate) const NOON: UnixTime = UnixTime::from_millis(1_784_548_800_000);
@@ -64,6 +66,9 @@ pub(crate) fn status(mode: Mode) -> Status {
         tick_overruns: 1,
         pricing: PricingStatus {
             file: Some("/config/pricing.yaml".into()),
+            in_force: InForce::File,
+            hash: "5c0ffee5c0ffee55".into(),
+            last_success: Some(STARTED),
             last_reload_successful: true,
             problems: vec![],
         },
