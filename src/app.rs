@@ -73,7 +73,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
     let node = node_name(&args);
     let mode = mode(&args);
-    let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue);
+    let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue, mode);
     let (labels, labels_source) = labels::read(args.labels_file.clone());
     let policy = policy(&args, &prices);
     let status = Status {

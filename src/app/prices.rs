@@ -14,11 +14,12 @@ use crate::clock;
 use crate::commands;
 use crate::cost::attribution::{MigShare, SharingPolicy};
 use crate::cost::pricing::{Catalogue, Date, PriceSheet};
+use crate::demo;
 use crate::errors;
 use crate::nvml;
 use crate::observation::Node;
 use crate::pricing_file::{self, PricingFile};
-use crate::status::{PricingStatus, Source, SourceStatus};
+use crate::status::{Mode, PricingStatus, Source, SourceStatus};
 
 /// The prices in force, and what else is written in their file.
 pub(super) struct Prices {
@@ -83,15 +84,24 @@ fn catalogue(wanted: Switch) -> Option<Arc<Catalogue>> {
     (wanted == Switch::On).then(pricing_file::catalogue)
 }
 
+/// All prices that are in force. A simulated node has energy at a price that is as made up as the node, unless the
+/// operator wrote one; no real node ever has.
+fn sheet(file: Option<PricingFile>, catalogue: Option<Arc<Catalogue>>, mode: Mode) -> PriceSheet {
+    let sheet = pricing_file::sheet(file, catalogue);
+    let made_up = || pricing_file::parse(demo::PRICING, None).ok()?.energy;
+    let energy = if mode == Mode::Demo { sheet.energy.or_else(made_up) } else { sheet.energy };
+    PriceSheet { energy, ..sheet }
+}
+
 // === impl Prices ===
 
 impl Prices {
     /// Reads the price file, if there is one, and tells what is wrong with it.
-    pub(super) fn read(file: Option<PathBuf>, wanted: Switch) -> Self {
+    pub(super) fn read(file: Option<PathBuf>, wanted: Switch, mode: Mode) -> Self {
         let catalogue = catalogue(wanted);
         let Some(path) = given_or_mounted(file) else {
             return Self {
-                sheet: Arc::new(pricing_file::sheet(None, catalogue)),
+                sheet: Arc::new(sheet(None, catalogue, mode)),
                 mig_share: None,
                 sharing_policy: None,
                 status: PricingStatus { file: None, last_reload_successful: true, problems: Vec::new() },
@@ -106,7 +116,7 @@ impl Prices {
             mig_share: read.as_ref().and_then(|read| read.mig_share),
             sharing_policy: read.as_ref().and_then(|read| read.sharing_policy),
             status: PricingStatus { file: Some(name), last_reload_successful: read.is_some(), problems },
-            sheet: Arc::new(pricing_file::sheet(read, catalogue)),
+            sheet: Arc::new(sheet(read, catalogue, mode)),
         }
     }
 

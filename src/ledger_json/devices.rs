@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::energy::electricity;
 use super::money::{fraction, part, seconds, totals};
 use super::unit;
 use super::wire::{
@@ -34,6 +35,7 @@ pub(super) fn device(line: &DeviceLine, uids: &Uids<'_>) -> Device {
         mig: partition(&gpu.mig),
         price: price(line),
         totals: totals(&line.totals, &State::ALL),
+        electricity: electricity(line.energy_millijoules, line.electricity),
         unobserved_seconds: line.unobserved.to_string(),
         recovered_seconds: line.recovered.to_string(),
         xids: line.xids.iter().map(xid).collect(),

@@ -50,6 +50,7 @@ impl Meter {
             capacity_type: open.capacity_type.clone(),
             folded_payers: self.ledger.folded_payers(),
             prices: Arc::clone(&self.prices),
+            energy: open.energy.clone(),
         }
     }
 
@@ -80,6 +81,7 @@ impl Meter {
             unheld: unheld(&open.claims),
             foreign_utilization: worked.foreign(),
             energy_millijoules: account.energy_millijoules,
+            electricity: account.electricity,
             bands: account.bands,
             xids: account.xids.values().copied().collect(),
             unobserved: account.unobserved,
@@ -150,6 +152,7 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
         totals: account.totals.clone(),
         burst: account.burst,
         energy_millijoules: account.energy_millijoules,
+        electricity: account.electricity,
         rate: held.rate,
         gpus_nanos: held.gpus_nanos,
         unpriced_gpus: held.unpriced,

@@ -17,7 +17,7 @@ const PRODUCTS: [&str; 3] = ["NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "
 
 /// One tick of a generated history.
 #[derive(Clone, Debug)]
-struct Tick {
+pub(super) struct Tick {
     elapsed: Span,
     gpus: Option<Vec<Board>>,
     kubelet: Kubelet,
@@ -80,7 +80,7 @@ const GEOMETRIES: [Option<&[(u32, u32)]>; 7] = [
     Some(&[(1, 2), (2, 2), (3, 4)]),
 ];
 
-fn ticks() -> impl Strategy<Value = Vec<Tick>> {
+pub(super) fn ticks() -> impl Strategy<Value = Vec<Tick>> {
     prop::collection::vec(tick(), 1..25)
 }
 
@@ -247,7 +247,7 @@ fn pod_as_described(described: &Described) -> Pod {
 }
 
 /// The observations of a history, each with the cents per hour that are in force when it is made.
-fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
+pub(super) fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
     let mut rig = Rig::new(prices(&[]), Vec::new());
     rig.seen.dynamic = Arc::new(dynamic());
     let mut boot = 0;
@@ -300,7 +300,7 @@ fn sheet(cents: u64) -> Arc<PriceSheet> {
     prices(&[("nvidia-a100-80gb", cents), ("nvidia-h100-80gb", cents + 7)])
 }
 
-fn meter() -> Meter {
+pub(super) fn meter() -> Meter {
     Meter::new(Policy { retention: Span::from_secs(u64::MAX / 1_000_000_000), ..policy() }, sheet(0))
 }
 
