@@ -92,7 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let web = web::read(args.web.config_file.clone(), &mut parts)?;
     let listeners = bind(&args.web.listen_addresses).await?;
     let mode = mode(&args);
-    let (price_file, priced) = PriceFile::open(&args);
+    let (price_file, priced) = PriceFile::open(&args, mode);
     let labels_file = LabelsFile::open(&args);
     let files = Files { prices: priced, labels: labels_file.source(), web: web.followed };
     let status = Status {

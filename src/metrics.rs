@@ -28,8 +28,8 @@ pub use self::own::{Process, ProcessReading};
 
 use self::catalog::Id;
 use self::families::Families;
-use crate::cost::money::{Cost, GpuTime, Rate};
-use crate::cost::pricing::Quote;
+use crate::cost::money::{Cost, GpuTime, Grams, Rate};
+use crate::cost::pricing::{EnergyRates, Quote};
 use crate::cost::report::{DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine};
 use crate::observation::{CostLabels, Mig, MigDevice, Span};
 use crate::status::Published;
@@ -119,6 +119,8 @@ fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
     families.add_some(Id::DevicePower, uuid, gpu.power_milliwatts.map(unit::from_milli));
     families.add_some(Id::DevicePowerLimit, uuid, gpu.power_limit_milliwatts.map(unit::from_milli));
     families.add_some(Id::DeviceEnergy, uuid, line.energy_millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergyDollars, uuid, line.electricity.cost.map(Cost::dollars));
+    families.add_some(Id::DeviceCo2e, uuid, line.electricity.co2e.map(Grams::grams));
     families.add_some(Id::DeviceForeignUtilization, uuid, line.foreign_utilization.map(unit::ratio));
     add_events(families, &gpu.uuid, line.bands, &line.xids);
     add_gaps(families, &gpu.uuid, line.unobserved, line.rebooting, line.recovered);
@@ -139,6 +141,8 @@ fn add_former_device(families: &mut Families, line: &FormerDevice) {
         families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
     }
     families.add_some(Id::DeviceEnergy, &[uuid], line.energy_millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergyDollars, &[uuid], line.electricity.cost.map(Cost::dollars));
+    families.add_some(Id::DeviceCo2e, &[uuid], line.electricity.co2e.map(Grams::grams));
     add_events(families, uuid, line.bands, &line.xids);
     add_gaps(families, uuid, line.unobserved, line.rebooting, line.recovered);
 }
@@ -248,6 +252,8 @@ fn add_pod(families: &mut Families, line: &PodLine, zero_hold: Span) {
     families.add(Id::PodGpus, &pod, unit::from_nano(line.gpus_nanos));
     families.add(Id::PodUnpricedGpus, &pod, unit::count(line.unpriced_gpus));
     families.add_some(Id::PodEnergy, &pod, line.energy_millijoules.map(unit::from_milli).map(shown));
+    families.add_some(Id::PodEnergyDollars, &pod, line.electricity.cost.map(Cost::dollars).map(shown));
+    families.add_some(Id::PodCo2e, &pod, line.electricity.co2e.map(Grams::grams).map(shown));
     families.add_some(Id::PodLastActive, &pod, line.last_active.map(unit::timestamp));
     for device in &line.devices {
         let labels = &[namespace, name, uid, &device.gpu_uuid, &device.mig_uuid];
@@ -291,6 +297,9 @@ fn add_node(families: &mut Families, report: &Report) {
     let gpus = |count: usize| unit::count(u64::try_from(count).unwrap_or(u64::MAX));
     families.add(Id::NodeGpus, &["expected"], gpus(report.devices.len()));
     families.add(Id::NodeGpus, &["seen"], gpus(report.gpus_seen));
+    if let Some(energy) = &report.energy {
+        add_energy_rates(families, energy);
+    }
     families.add(Id::LedgerImbalance, &[], report.imbalance.dollars());
     families.add(Id::LedgerStart, &[], unit::timestamp(report.ledger_start));
     for (currency, dollars) in &report.prices.exchange_rates {
@@ -300,6 +309,15 @@ fn add_node(families: &mut Families, report: &Report) {
         families.add(Id::ModelPrice, &[model, "input"], unit::from_nano(prices.input_nanos));
         families.add(Id::ModelPrice, &[model, "output"], unit::from_nano(prices.output_nanos));
     }
+}
+
+fn add_energy_rates(families: &mut Families, rates: &EnergyRates) {
+    families.add_some(Id::EnergyPrice, &[], rates.dollars_per_kwh.map(unit::from_nano));
+    if let Some(intensity) = &rates.intensity {
+        families.add(Id::GridIntensity, &[&intensity.origin], unit::from_nano(intensity.grams_per_kwh));
+    }
+    families.add(Id::Pue, &[], unit::from_nano(rates.pue));
+    families.add(Id::HostFactor, &[], unit::from_nano(rates.host_factor));
 }
 
 // === what all lines share ===

@@ -33,7 +33,8 @@ pub use units::{Ppm, Span, UnixTime, Uptime};
 pub struct Observation {
     /// When the tick read its sources, on the node's boot-time clock.
     pub at: Uptime,
-    /// The wall clock at the same moment. Shown to people, never used to compute a cost.
+    /// The wall clock at the same moment. Shown to people; of a cost it decides only which day's price it is and, beside
+    /// the bill, which hour's tariff.
     pub wall: UnixTime,
     /// The boot that `at` counts from (`/proc/sys/kernel/random/boot_id`); times of two boots cannot be compared.
     pub boot: Arc<str>,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::observation::{CostLabels, Ppm, Span, UnixTime, Uptime, Workload, Xid};
 
 use super::money::{Amount, Cost, GpuTime};
+use super::pricing::{Electricity, EnergyRates};
 use super::report::{Payer, State, Totals, XidLine};
 
 /// How many payers have a line of their own; what more there are share one, so that the number of series is bounded
@@ -73,6 +74,8 @@ pub struct DeviceAccount {
     pub energy_millijoules: Option<u128>,
     /// The driver's last energy reading.
     pub energy_reading: Option<u64>,
+    /// What its energy cost and emitted since there are terms for that; not part of its bill.
+    pub electricity: Electricity,
     /// Held time by utilization: low, medium, high.
     pub bands: [GpuTime; 3],
     /// Critical errors by XID.
@@ -100,6 +103,8 @@ pub struct PodAccount {
     pub burst: Cost,
     /// Its part of its GPUs' energy.
     pub energy_millijoules: Option<u128>,
+    /// What that energy cost and emitted; not part of its bill.
+    pub electricity: Electricity,
     /// When it last did work.
     pub last_active: Option<UnixTime>,
     /// Since when it holds nothing; `None` while it holds something.
@@ -288,22 +293,25 @@ impl DeviceAccount {
         line.last = line.last.max(xid.at);
     }
 
-    /// Begins to count: dollars if there is a price, energy if there is a reading.
-    pub fn open(&mut self, priced: bool, energy_millijoules: Option<u64>) {
+    /// Begins to count: dollars if there is a price, energy if there is a reading, and then electricity as far as there
+    /// are rates for it.
+    pub fn open(&mut self, priced: bool, energy_millijoules: Option<u64>, rates: Option<&EnergyRates>) {
         self.totals.open(priced);
         if let Some(reading) = energy_millijoules {
             self.energy_reading.get_or_insert(reading);
             self.energy_millijoules.get_or_insert(0);
+            self.electricity.add(rates.map(|rates| rates.over(0)).unwrap_or_default());
         }
     }
 
     /// Takes in the driver's energy counter and gives what was added since the last reading.
     ///
     /// A counter that is lower than before began again from zero when the driver was reloaded.
-    pub fn read_energy(&mut self, reading: u64) -> u128 {
+    pub fn read_energy(&mut self, reading: u64, rates: Option<&EnergyRates>) -> u128 {
         let before = self.energy_reading.replace(reading).unwrap_or(reading);
         let added = u128::from(reading.checked_sub(before).unwrap_or(reading));
         self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + added);
+        self.electricity.add(rates.map(|rates| rates.over(added)).unwrap_or_default());
         added
     }
 
@@ -315,6 +323,16 @@ impl DeviceAccount {
             _ => 2,
         };
         self.bands[band] += time;
+    }
+}
+
+// === impl PodAccount ===
+
+impl PodAccount {
+    /// Adds its part of the energy of one of its GPUs.
+    pub fn add_energy(&mut self, millijoules: u128, rates: Option<&EnergyRates>) {
+        self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + millijoules);
+        self.electricity.add(rates.map(|rates| rates.over(millijoules)).unwrap_or_default());
     }
 }
 

@@ -115,7 +115,7 @@ impl Meter {
             self.memory.begin_boot();
         }
         let next = self.open_interval(seen, before.as_ref());
-        next.gpus.iter().for_each(|gpu| gpu.open_accounts(&mut self.ledger));
+        next.gpus.iter().for_each(|gpu| gpu.open_accounts(&mut self.ledger, next.energy.as_ref()));
         if let Some(open) = &before {
             self.close_interval(open, &next, seen.wall);
         }
@@ -148,6 +148,7 @@ impl Meter {
             unmapped: attributed.unmapped,
             price_model: prices.price_model(),
             capacity_type: prices.capacity_type().cloned(),
+            energy: self.prices.energy.as_ref().map(|terms| terms.at(seen.wall, &node)),
             node,
         }
     }
@@ -159,18 +160,19 @@ impl Meter {
         let elapsed = next.at.since(open.at);
         for gpu in &open.gpus {
             let Some(now) = next.gpus.iter().find(|now| now.gpu.uuid == gpu.gpu.uuid) else { continue };
+            let energy = open.energy.as_ref();
             if elapsed > self.policy.max_gap {
-                let account = self.ledger.device(&gpu.gpu.uuid);
-                account.unobserved += elapsed.into();
+                self.ledger.device(&gpu.gpu.uuid).unobserved += elapsed.into();
                 // The GPU's energy is known, whose it was is not.
-                if let Some(reading) = now.gpu.energy_millijoules {
-                    account.read_energy(reading);
-                }
+                self.read_energy(now, energy);
             } else if elapsed > self.policy.longest_interval || open.resumed && !elapsed.is_zero() {
                 self.ledger.device(&gpu.gpu.uuid).recovered += elapsed.into();
-                self.charge_gap(gpu, now, elapsed);
+                let division = gpu.claims.over_gap(&now.claims);
+                self.charge_gap(gpu, &division, elapsed);
+                self.add_energy((gpu, now), &division, energy);
             } else if !elapsed.is_zero() {
                 self.charge_measured(gpu, now, elapsed, wall);
+                self.add_energy((gpu, now), &gpu.claims.division, energy);
             }
         }
     }

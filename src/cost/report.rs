@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::observation::{CostLabels, DeviceId, Fault, Gpu, Node, Ppm, Span, UnixTime, Uptime, Workload};
 
 use super::money::{Amount, Cost, GpuTime, Rate};
-use super::pricing::{CapacityType, NodeFacts, PriceModel, PriceSheet, Quote};
+use super::pricing::{CapacityType, Electricity, EnergyRates, NodeFacts, PriceModel, PriceSheet, Quote};
 
 pub use self::sharing::{Attribution, Basis, Sharing};
 pub use self::state::{State, Totals};
@@ -59,6 +59,8 @@ pub struct Report {
     pub dropped_pods: u64,
     /// The prices that are in force.
     pub prices: Arc<PriceSheet>,
+    /// What energy costs and emits from now on; `None` if the operator wrote nothing about it.
+    pub energy: Option<EnergyRates>,
 }
 
 /// The ledger of one physical GPU.
@@ -90,6 +92,8 @@ pub struct DeviceLine {
     pub foreign_utilization: Option<Ppm>,
     /// Millijoules since the ledger began, over driver reloads; `None` if it was never measured.
     pub energy_millijoules: Option<u128>,
+    /// What its energy cost and emitted since there are terms for that; not part of its bill.
+    pub electricity: Electricity,
     /// Held time while its utilization was below 30 %, from 30 to 70 %, above 70 %.
     pub bands: [GpuTime; 3],
     /// Critical errors since the ledger began, sorted by XID.
@@ -113,6 +117,8 @@ pub struct FormerDevice {
     pub totals: Totals,
     /// Millijoules since the ledger began; `None` if it was never measured.
     pub energy_millijoules: Option<u128>,
+    /// What its energy cost and emitted since there are terms for that; not part of its bill.
+    pub electricity: Electricity,
     /// Held time while its utilization was below 30 %, from 30 to 70 %, above 70 %.
     pub bands: [GpuTime; 3],
     /// Critical errors since the ledger began, sorted by XID.
@@ -212,6 +218,8 @@ pub struct PodLine {
     pub burst: Cost,
     /// Its part of its GPUs' energy in millijoules; `None` if none was measured.
     pub energy_millijoules: Option<u128>,
+    /// What that energy cost and emitted; not part of its bill.
+    pub electricity: Electricity,
     /// What it costs now per hour.
     pub rate: Rate,
     /// GPUs it holds now, in billionths of a GPU.

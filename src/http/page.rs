@@ -10,7 +10,7 @@ mod words;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::words::Split;
-use crate::cost::money::{Cost, Rate};
+use crate::cost::money::{Cost, Grams, Rate};
 use crate::cost::report::{Report, State};
 use crate::ledger_json;
 use crate::observation::{Span, UnixTime};
@@ -306,6 +306,24 @@ fn where_it_goes(report: &Report) -> Markup {
             @if split.total() == 0 { p.note { "Nothing has been charged yet." } } @else {
                 (words::bar(&split, words::dollars_of))
                 ul.legend { @for state in State::ALL { (legend(state, &split)) } }
+            }
+            (electricity(report))
+        }
+    }
+}
+
+/// What the GPUs' energy cost and emitted, where the operator wrote what a kWh does.
+fn electricity(report: &Report) -> Markup {
+    let spent = || report.devices.iter().map(|line| line.electricity);
+    let cost: Option<Cost> = spent().filter_map(|it| it.cost).reduce(|sum, cost| sum + cost);
+    let co2e: Option<Grams> = spent().filter_map(|it| it.co2e).reduce(|sum, co2e| sum + co2e);
+    html! {
+        @if cost.is_some() || co2e.is_some() {
+            p.note #electricity title="By the GPUs' energy, with what node and data centre draw beside it" {
+                "Beside this and on no bill, their electricity: "
+                @if let Some(cost) = cost { (words::cost(cost)) }
+                @if cost.is_some() && co2e.is_some() { " and " }
+                @if let Some(co2e) = co2e { (words::emission(co2e)) " of CO₂e" }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::energy::electricity;
 use super::money::{fraction, part, seconds, totals};
 use super::unit;
 use super::wire::{
@@ -35,6 +36,7 @@ pub(super) fn device(line: &DeviceLine, uids: &Uids<'_>) -> Device {
         mig: partition(&gpu.mig),
         price: price(line),
         totals: totals(&line.totals, &State::ALL),
+        electricity: electricity(line.energy_millijoules, line.electricity),
         unobserved_seconds: (line.unobserved + line.rebooting).to_string(),
         recovered_seconds: line.recovered.to_string(),
         xids: line.xids.iter().map(xid).collect(),
@@ -47,6 +49,7 @@ pub(super) fn former(line: &report::FormerDevice) -> FormerDevice {
     FormerDevice {
         uuid: line.uuid.as_ref().into(),
         totals: totals(&line.totals, &State::ALL),
+        electricity: electricity(line.energy_millijoules, line.electricity),
         unobserved_seconds: (line.unobserved + line.rebooting).to_string(),
         recovered_seconds: line.recovered.to_string(),
         xids: line.xids.iter().map(xid).collect(),

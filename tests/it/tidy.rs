@@ -125,7 +125,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "ledger_json",
-        ours: &["observation", "cost::money", "cost::report", "status", "metrics::unit"],
+        ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status", "metrics::unit"],
         crates: &["serde", "serde_json"],
     },
     // The chain behind a charge in words, from what the JSON says.
@@ -343,6 +343,7 @@ fn manifests_and_documents_name_metrics_that_exist() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "docs/energy.md",
         "docs/sharing.md",
         "docs/install.md",
         "docs/dashboards.md",

@@ -8,7 +8,7 @@ use crate::observation::{CostLabels, Gpu, Health, Observation, Pod, PodKey, Upti
 use super::{Place, Price};
 use crate::cost::attribution::{Claim, DeviceKey, GpuClaims, Holding};
 use crate::cost::ledger::{Description, Ledger, PodId};
-use crate::cost::pricing::{CapacityType, NodeFacts, PriceModel, Quote};
+use crate::cost::pricing::{CapacityType, EnergyRates, NodeFacts, PriceModel, Quote};
 use crate::cost::report::Payer;
 
 /// What the last observation opened.
@@ -26,6 +26,8 @@ pub(super) struct Open {
     pub(super) node: NodeFacts,
     pub(super) price_model: PriceModel,
     pub(super) capacity_type: Option<CapacityType>,
+    /// What energy costs and emits, whatever the time is when the interval closes.
+    pub(super) energy: Option<EnergyRates>,
 }
 
 /// A GPU at the start of an interval.
@@ -98,9 +100,9 @@ impl OpenGpu {
     }
 
     /// Opens the accounts of the GPU and its holders, so that their lines are there from their first moment.
-    pub(super) fn open_accounts(&self, ledger: &mut Ledger) {
+    pub(super) fn open_accounts(&self, ledger: &mut Ledger, energy: Option<&EnergyRates>) {
         let priced = self.price.is_some();
-        ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules);
+        ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules, energy);
         for holder in self.holders.values() {
             let account = ledger.pod(&holder.id);
             account.totals.open(priced);

@@ -54,6 +54,7 @@ impl Meter {
             folded_payers: self.ledger.folded_payers(),
             dropped_pods: self.ledger.dropped_pods(),
             prices: Arc::clone(&self.prices),
+            energy: open.energy.clone(),
         }
     }
 
@@ -84,6 +85,7 @@ impl Meter {
             unheld: unheld(&open.claims),
             foreign_utilization: worked.foreign(),
             energy_millijoules: account.energy_millijoules,
+            electricity: account.electricity,
             bands: account.bands,
             xids: account.xids.values().copied().collect(),
             unobserved: account.unobserved,
@@ -100,6 +102,7 @@ impl Meter {
             since: account.since,
             totals: account.totals.clone(),
             energy_millijoules: account.energy_millijoules,
+            electricity: account.electricity,
             bands: account.bands,
             xids: account.xids.values().copied().collect(),
             unobserved: account.unobserved,
@@ -178,6 +181,7 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
         totals: account.totals.clone(),
         burst: account.burst,
         energy_millijoules: account.energy_millijoules,
+        electricity: account.electricity,
         rate: held.rate,
         gpus_nanos: held.gpus_nanos,
         unpriced_gpus: held.unpriced,

@@ -1,6 +1,7 @@
 //! The meter by example: a node in a few lines, ticks, and what the ledger says.
 
 mod claims;
+mod energy;
 mod examples;
 mod fractions;
 mod half_truths;

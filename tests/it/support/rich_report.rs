@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Rate};
 use gpu_cost_exporter::cost::pricing::{
-    Date, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices, Quote, TokenPrices,
+    Date, Electricity, EnergyRates, GridIntensity, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices,
+    Quote, TokenPrices,
 };
 use gpu_cost_exporter::cost::report::{
     Attribution, Basis, DeviceLine, HoldingLine, LastCharge, NamedDevice, Payer, PodDevice, PodLine, Report,
@@ -123,6 +124,7 @@ pub(crate) fn report() -> Report {
         price_model: PriceModel::OnDemand,
         capacity_type: None,
         prices: Arc::new(prices()),
+        energy: Some(energy()),
     };
     for (gpu, holder, state, (part, whole), hours) in POSTINGS {
         post(&mut report, *gpu, *holder, *state, part * hours * HOUR / whole);
@@ -201,6 +203,19 @@ fn prices() -> PriceSheet {
         TokenPrices { input_nanos: 800_000, output_nanos: 1_600_000, ..TokenPrices::default() },
     );
     sheet
+}
+
+/// 0.085 $ and 415.8 g per kWh, a PUE of 1.15 on a host factor of 1.6.
+fn energy() -> EnergyRates {
+    EnergyRates {
+        dollars_per_kwh: Some(85_000_000),
+        intensity: Some(GridIntensity {
+            grams_per_kwh: 415_800_000_000,
+            origin: "built_in:aws/us-east-1@2021".into(),
+        }),
+        pue: 1_150_000_000,
+        host_factor: 1_600_000_000,
+    }
 }
 
 pub(crate) fn rate(cents: u64) -> Rate {
@@ -329,6 +344,7 @@ fn lost_device() -> DeviceLine {
         gpu: Arc::new(gpu),
         fault: Some(Fault::Lost),
         energy_millijoules: None,
+        electricity: Electricity::default(),
         xids: vec![XidLine {
             code: 79,
             count: 1,
@@ -377,6 +393,7 @@ fn device(index: u32, utilization: Option<u32>) -> DeviceLine {
         unheld: vec![],
         foreign_utilization: None,
         energy_millijoules: Some(37_260_000_500),
+        electricity: energy().over(37_260_000_500),
         bands: [10, 20, 30].map(|minutes| GpuTime::from_nanos(minutes * 60_000_000_000)),
         xids: vec![],
         unobserved: GpuTime::ZERO,
@@ -457,6 +474,7 @@ fn pods() -> Vec<PodLine> {
             workload: Some(Workload { kind: "Deployment".into(), name: "chat".into() }),
             burst: Cost::from_cents(960),
             energy_millijoules: Some(9_000_000_250),
+            electricity: energy().over(9_000_000_250),
             rate: rate(200),
             gpus_nanos: 250_000_000,
             devices: vec![gpu(0, Some(100), None)],
@@ -536,6 +554,7 @@ fn pod(namespace: &str, name: &str, uid: &str) -> PodLine {
         totals: Totals::default(),
         burst: Cost::ZERO,
         energy_millijoules: None,
+        electricity: Electricity::default(),
         rate: Rate::default(),
         gpus_nanos: 0,
         unpriced_gpus: 0,

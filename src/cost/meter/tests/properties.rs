@@ -300,7 +300,7 @@ pub(super) fn sheet(cents: u64) -> Arc<PriceSheet> {
     prices(&[("nvidia-a100-80gb", cents), ("nvidia-h100-80gb", cents + 7)])
 }
 
-fn meter() -> Meter {
+pub(super) fn meter() -> Meter {
     Meter::new(Policy { retention: Span::from_secs(u64::MAX / 1_000_000_000), ..policy() }, sheet(0))
 }
 
