@@ -23,7 +23,8 @@ fn read_independently(text: &str) -> Option<PricingFile> {
         let rate =
             |name: &str| row.get(name).map(|value| Rate::from_nanos_per_hour(nearest_billionths(value)));
         let text_of = |name: &str| Some(Arc::from(row.get(name)?.as_str()?));
-        let as_of = row.get("as_of").and_then(Value::as_str).and_then(|day| {
+        // Indented less, the day of a row is that of the file.
+        let as_of = row.get("as_of").or(value.get("as_of")).and_then(Value::as_str).and_then(|day| {
             let mut parts = day.split('-').map(|part| part.parse().unwrap());
             Date::from_calendar(parts.next()?, parts.next()?, parts.next()?)
         });
@@ -88,13 +89,15 @@ enum Mutation {
     SwapLines(prop::sample::Index, prop::sample::Index),
     SwapTokens(prop::sample::Index, prop::sample::Index),
     Indent(prop::sample::Index, &'static str),
+    /// Writes something behind a digit.
+    Number(prop::sample::Index, &'static str),
 }
 
 fn mutations() -> impl Strategy<Value = Mutation> {
     let index = any::<prop::sample::Index>;
     let bits = "\u{2028}|\u{85}|\u{feff}";
     let odd = prop::sample::select(
-        "|:|: |-|- |? |{|}|[|]|,|, |#| #|&a |*a|!x |!!str |'|\"|\\|>|\\||%|@|`|~|\t|\r|\n|\n\n|---\n|...\n|<<: |e|.|0|1|_|\0"
+        "|:|: |-|- |? |{|}|[|]|,|, |#| #|&a |*a|!x |!!str |'|\"|\\|>|\\||%|@|`|~|\t|\r|\n|\n\n|---\n|...\n|<<: |e|e2|.|0|1|_|\0"
             .split('|')
             .chain(bits.split('|'))
             .collect::<Vec<_>>(),
@@ -109,6 +112,8 @@ fn mutations() -> impl Strategy<Value = Mutation> {
         (index(), index()).prop_map(|(a, b)| Mutation::SwapTokens(a, b)),
         (index(), prop::sample::select(vec![" ", "  ", "\t", "    "]))
             .prop_map(|(at, by)| Mutation::Indent(at, by)),
+        (index(), prop::sample::select(vec!["0", "9", ".", "0625", "e-2", "E1", "_", "0000000"]))
+            .prop_map(|(at, text)| Mutation::Number(at, text)),
     ]
 }
 
@@ -134,6 +139,14 @@ impl Mutation {
             Self::Remove(at, length) => {
                 let at = at.index(bytes.len());
                 bytes.drain(at..(at + length).min(bytes.len()));
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+            Self::Number(at, text) => {
+                let digits: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at].is_ascii_digit()).collect();
+                if !digits.is_empty() {
+                    let at = *at.get(&digits) + 1;
+                    bytes.splice(at..at, text.bytes());
+                }
                 return String::from_utf8_lossy(&bytes).into_owned();
             }
             Self::SwapTokens(a, b) => {

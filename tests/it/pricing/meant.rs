@@ -145,7 +145,7 @@ impl Meant {
         self.words.insert(format!("{about} {name}"), word.to_owned());
     }
 
-    fn some_word(&mut self, about: &str, name: &str, word: Option<impl AsRef<str>>) {
+    fn some_word<W: AsRef<str>>(&mut self, about: &str, name: &str, word: Option<W>) {
         word.iter().for_each(|word| self.word(about, name, word.as_ref()));
     }
 
