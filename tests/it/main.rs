@@ -54,6 +54,8 @@ mod mig;
 #[cfg(test)]
 mod price_command;
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod released;
 #[cfg(test)]
 mod reload;
