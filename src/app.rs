@@ -1,5 +1,7 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+mod driver_wanted;
+mod kept;
 mod labels;
 mod prices;
 mod serving;
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -27,11 +29,11 @@ use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
 use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
-use crate::status::{Mode, Status};
+use crate::status::{Mode, Published, Status};
 use crate::trace::{Recorder, Replay};
 
 use self::prices::Prices;
-use self::serving::{announce, bind, serve};
+use self::serving::{Serving, announce, bind, first_end, serve};
 
 pub use self::prices::price;
 
@@ -71,38 +73,79 @@ type Described = watch::Receiver<apiserver::Latest>;
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let address = args.listen_address;
     let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
-    let node = node_name(&args);
     let mode = mode(&args);
     let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue, mode);
     let (labels, labels_source) = labels::read(args.labels_file.clone());
-    let policy = policy(&args, &prices);
     let status = Status {
         mode,
-        node: Arc::clone(&node),
+        node: node_name(&args),
         sources: iter::once(prices.source()).chain(labels_source).collect(),
-        pricing: prices.status,
+        pricing: prices.status.clone(),
         ..Status::default()
     };
-    let (sampler, published) = Sampler::new(Meter::new(policy, prices.sheet), status);
-
-    let mut parts = JoinSet::new();
+    let (publish, published) = watch::channel(Published { report: None, status: Arc::new(status.clone()) });
+    let (stop, stopping) = watch::channel(false);
+    let serving = Serving {
+        telemetry_path: args.telemetry_path.clone().into(),
+        grace: args.shutdown_grace,
+        publish: publish.clone(),
+        stop,
+    };
     let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
-    match &args.replay {
-        Some(file) => {
-            sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
-        }
-        None if mode == Mode::Demo => {
-            let feed = Feed::Demo { demo: Demo::new(node), boot: clock::boot() };
-            sample(sampler.run(feed, recorder, args.sample_interval), None, &mut parts);
-        }
-        None => {
-            let (feed, described) = node_feed(&args, node, labels, &mut parts);
-            let feed = Feed::Node(Box::new(feed));
-            sample(sampler.run(feed, recorder, args.sample_interval), described, &mut parts);
-        }
+    if let Some(file) = &args.replay {
+        let sampler = Sampler::new(Meter::new(policy(&args, &prices), prices.sheet), status, publish);
+        sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
+        announce(&listener, mode, &args.telemetry_path);
+        let mut stopping = stopping;
+        let until_then = async move {
+            // Whoever can no longer tell us to stop has stopped.
+            let _ = stopping.wait_for(|stop| *stop).await;
+            Ok(())
+        };
+        return serve(listener, serving, published, until_then).await;
     }
     announce(&listener, mode, &args.telemetry_path);
-    serve(listener, args.telemetry_path, published, parts).await
+    let observing = observe(args, Begun { prices, labels, status, publish, recorder }, stopping);
+    serve(listener, serving, published, Box::pin(observing)).await
+}
+
+/// What is there before anything is observed.
+struct Begun {
+    prices: Prices,
+    labels: LabelPolicy,
+    status: Status,
+    publish: watch::Sender<Published>,
+    recorder: Option<Recorder>,
+}
+
+/// Observes until it is told to stop: first takes the ledger that was kept, then goes on with it.
+async fn observe(args: Args, begun: Begun, mut stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let Begun { prices, labels, mut status, publish, recorder } = begun;
+    let policy = policy(&args, &prices);
+    let Some((state, kept)) = kept::take(&args, &mut status, &publish, &mut stopping).await else {
+        return Ok(());
+    };
+    let last = kept.as_ref().map(|kept| kept.interval.seen.clone());
+    let meter = match kept {
+        Some(kept) => Meter::resume(policy, prices.sheet, *kept),
+        None => Meter::new(policy, prices.sheet),
+    };
+    let node = Arc::clone(&status.node);
+    let mode = status.mode;
+    let sampler = Sampler::new(meter, status, publish).kept_in(state);
+    let mut parts = JoinSet::new();
+    let feed = if mode == Mode::Demo {
+        Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
+    } else {
+        let (feed, answers) = node_feed(&args, node, labels, &mut parts);
+        answers.await_first(last.is_some()).await;
+        let wanted = driver_wanted::listen(&mut parts)?;
+        Feed::Node(Box::new(feed.last_seen(last).released_until(wanted)))
+    };
+    tokio::select! {
+        () = sampler.run(feed, recorder, args.sample_interval, stopping) => Ok(()),
+        part = first_end(parts) => bail!("{part} ended"),
+    }
 }
 
 fn node_name(args: &Args) -> Arc<str> {
@@ -138,28 +181,16 @@ fn policy(args: &Args, prices: &Prices) -> Policy {
     }
 }
 
-/// Starts to sample, once the API server had its moment.
-fn sample(
-    sampling: impl Future<Output = ()> + Send + 'static,
-    described: Option<Described>,
-    parts: &mut Parts,
-) {
-    parts.spawn(async {
-        await_description(described).await;
-        sampling.await;
-        "the sampler"
-    });
-}
-
 // === the node ===
 
-/// The real node, and what the API server says about it.
-fn node_feed(
-    args: &Args,
-    node: Arc<str>,
-    labels: LabelPolicy,
-    parts: &mut Parts,
-) -> (NodeFeed, Option<Described>) {
+/// The answers for which the first sample waits.
+struct Answers {
+    described: Option<Described>,
+    allocated: Option<watch::Receiver<kubelet::Latest>>,
+}
+
+/// The real node, and what it waits for.
+fn node_feed(args: &Args, node: Arc<str>, labels: LabelPolicy, parts: &mut Parts) -> (NodeFeed, Answers) {
     let pods_changed = Arc::new(Notify::new());
     let described = description(args, &node, labels, &pods_changed, parts);
     let holding = holding(args, pods_changed, parts);
@@ -170,8 +201,10 @@ fn node_feed(
         stall_after: DRIVER_STALL,
         processes: procfs.is_some(),
     };
+    let allocated = if let Holding::Kubelet(latest) = &holding { Some(latest.clone()) } else { None };
     let feed = NodeFeed::new(node, nvml::Driver::start(settings), holding);
-    (feed.described_by(described.clone()).with_processes(procfs), described)
+    let answers = Answers { described: described.clone(), allocated };
+    (feed.described_by(described).with_processes(procfs), answers)
 }
 
 /// Starts to follow the API server, if it is to be asked.
@@ -208,6 +241,24 @@ async fn await_description(described: Option<Described>) {
     if let Some(mut latest) = described {
         // Whatever comes of it, the sampler goes on: without labels rather than without money.
         let _ = timeout(DESCRIPTION, latest.wait_for(|latest| latest.last_success.is_some())).await;
+    }
+}
+
+// === impl Answers ===
+
+impl Answers {
+    /// Waits a moment for the API server and, if a ledger goes on, for the kubelet: who held something before and does so
+    /// no longer is not to be charged for the time in between.
+    async fn await_first(self, goes_on: bool) {
+        let Self { described, allocated } = self;
+        let allocated = async {
+            if let Some(mut latest) = allocated.filter(|_| goes_on) {
+                let answered = |latest: &kubelet::Latest| latest.up || latest.errors > 0;
+                // Whatever comes of it, the sampler goes on: with the last answer rather than without money.
+                let _ = timeout(DESCRIPTION, latest.wait_for(answered)).await;
+            }
+        };
+        tokio::join!(await_description(described), allocated);
     }
 }
 

@@ -174,6 +174,15 @@ pub struct Args {
     #[arg(help_heading = "Ledger")]
     pub sharing_policy: Option<SharingPolicyArg>,
 
+    /// Directory in which to keep the ledger and the last good prices over a restart. [default: nothing is kept]
+    #[arg(long = "state.dir", env = "GPU_COST_STATE_DIR", value_name = "DIR", help_heading = "Ledger")]
+    pub state_dir: Option<PathBuf>,
+
+    /// How long to serve the last values after a request to stop (SIGTERM), so that they are scraped once more.
+    #[arg(long = "shutdown.grace", env = "GPU_COST_SHUTDOWN_GRACE", value_name = "TIME")]
+    #[arg(default_value = "35s", value_parser = duration, help_heading = "Web")]
+    pub shutdown_grace: Duration,
+
     /// Serve a simulated node, clearly marked as such: always, or where no NVIDIA driver library is found.
     #[arg(long, env = "GPU_COST_DEMO", value_name = "WHEN", num_args = 0..=1, require_equals = true)]
     #[arg(default_value = "never", default_missing_value = "always", help_heading = "Source")]

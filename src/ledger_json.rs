@@ -98,6 +98,7 @@ fn report(report: &report::Report) -> Report {
         folded_payers: report.folded_payers,
         energy: report.energy.as_ref().map(energy::rates),
         devices: devices(report),
+        former_devices: report.former_devices.iter().map(devices::former).collect(),
         pods: report.pods.iter().map(lines::pod).collect(),
         showback: report.showback.iter().map(lines::showback).collect(),
     }

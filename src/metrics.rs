@@ -26,9 +26,9 @@ pub use self::own::Process;
 
 use self::catalog::Id;
 use self::families::Families;
-use crate::cost::money::{Cost, Grams, Rate};
-use crate::cost::pricing::{EnergyRates, Quote};
-use crate::cost::report::{DeviceLine, PodLine, Report, ShowbackLine, State, Totals};
+use crate::cost::money::{Cost, GpuTime, Grams, Rate};
+use crate::cost::pricing::{Electricity, EnergyRates, Quote};
+use crate::cost::report::{DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine};
 use crate::observation::{CostLabels, Mig, MigDevice};
 use crate::status::Published;
 
@@ -50,6 +50,9 @@ pub fn families(published: &Published) -> Vec<MetricFamily> {
     if let Some(report) = &published.report {
         for line in &report.devices {
             add_device(&mut families, line, report);
+        }
+        for line in &report.former_devices {
+            add_former_device(&mut families, line);
         }
         for line in &report.showback {
             add_showback(&mut families, line);
@@ -84,26 +87,57 @@ fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
     families.add_some(Id::DeviceMemoryTotal, uuid, gpu.memory.map(|memory| unit::count(memory.total)));
     families.add_some(Id::DevicePower, uuid, gpu.power_milliwatts.map(unit::from_milli));
     families.add_some(Id::DevicePowerLimit, uuid, gpu.power_limit_milliwatts.map(unit::from_milli));
-    families.add_some(Id::DeviceEnergy, uuid, line.energy_millijoules.map(unit::from_milli));
-    families.add_some(Id::DeviceEnergyDollars, uuid, line.electricity.cost.map(Cost::dollars));
-    families.add_some(Id::DeviceCo2e, uuid, line.electricity.co2e.map(Grams::grams));
+    add_device_energy(families, &gpu.uuid, line.energy_millijoules, line.electricity);
     families.add_some(Id::DeviceForeignUtilization, uuid, line.foreign_utilization.map(unit::ratio));
-    for (band, time) in ["low", "medium", "high"].into_iter().zip(line.bands) {
-        families.add(Id::DeviceBand, &[&gpu.uuid, band], time.seconds());
-    }
-    for xid in &line.xids {
-        let labels = &[&*gpu.uuid, &xid.code.to_string()];
-        families.add(Id::DeviceXidErrors, labels, unit::count(xid.count));
-        families.add(Id::DeviceLastXid, labels, unit::timestamp(xid.last));
-    }
-    families.add(Id::LedgerUnobserved, &[&gpu.uuid, "gap"], line.unobserved.seconds());
-    families.add(Id::LedgerRecovered, &[&gpu.uuid, "gap"], line.recovered.seconds());
+    add_events(families, &gpu.uuid, line.bands, &line.xids);
+    add_gaps(families, &gpu.uuid, line.unobserved, line.rebooting, line.recovered);
     add_device_info(families, line, report);
     if let Mig::Enabled(partition) = &gpu.mig {
         for device in &partition.devices {
             add_mig(families, &gpu.uuid, device);
         }
     }
+}
+
+/// What was counted of a GPU that is no longer there. It has no price and is not expected to be seen.
+fn add_former_device(families: &mut Families, line: &FormerDevice) {
+    let uuid = &*line.uuid;
+    for state in State::ALL {
+        let dollars = dollars(&line.totals, state, false);
+        families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars);
+        families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
+    }
+    add_device_energy(families, uuid, line.energy_millijoules, line.electricity);
+    add_events(families, uuid, line.bands, &line.xids);
+    add_gaps(families, uuid, line.unobserved, line.rebooting, line.recovered);
+}
+
+fn add_device_energy(
+    families: &mut Families,
+    uuid: &str,
+    millijoules: Option<u128>,
+    electricity: Electricity,
+) {
+    families.add_some(Id::DeviceEnergy, &[uuid], millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergyDollars, &[uuid], electricity.cost.map(Cost::dollars));
+    families.add_some(Id::DeviceCo2e, &[uuid], electricity.co2e.map(Grams::grams));
+}
+
+fn add_events(families: &mut Families, uuid: &str, bands: [GpuTime; 3], xids: &[XidLine]) {
+    for (band, time) in ["low", "medium", "high"].into_iter().zip(bands) {
+        families.add(Id::DeviceBand, &[uuid, band], time.seconds());
+    }
+    for xid in xids {
+        let labels = &[uuid, &xid.code.to_string()];
+        families.add(Id::DeviceXidErrors, labels, unit::count(xid.count));
+        families.add(Id::DeviceLastXid, labels, unit::timestamp(xid.last));
+    }
+}
+
+fn add_gaps(families: &mut Families, uuid: &str, gaps: GpuTime, reboots: GpuTime, recovered: GpuTime) {
+    families.add(Id::LedgerUnobserved, &[uuid, "gap"], gaps.seconds());
+    families.add(Id::LedgerUnobserved, &[uuid, "reboot"], reboots.seconds());
+    families.add(Id::LedgerRecovered, &[uuid, "gap"], recovered.seconds());
 }
 
 fn add_device_money(families: &mut Families, line: &DeviceLine) {

@@ -58,6 +58,25 @@ pub struct Observation {
 // === impl Observation ===
 
 impl Observation {
+    /// The same without what the driver said.
+    #[must_use]
+    pub fn without_gpus(&self) -> Self {
+        let Self { at, wall, boot, gpus: _, driver_version, allocations, .. } = self;
+        let Self { pods, pods_told_at, dynamic, node, .. } = self;
+        Self {
+            at: *at,
+            wall: *wall,
+            boot: Arc::clone(boot),
+            gpus: None,
+            driver_version: driver_version.clone(),
+            allocations: allocations.clone(),
+            pods: Arc::clone(pods),
+            pods_told_at: *pods_told_at,
+            dynamic: Arc::clone(dynamic),
+            node: Arc::clone(node),
+        }
+    }
+
     /// Whether `pods` were known to be true at most `max_age` ago, so that they say who is gone.
     #[must_use]
     pub fn is_watched(&self, max_age: Span) -> bool {

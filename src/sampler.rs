@@ -1,14 +1,16 @@
 //! The program's heart: at its own pace, read every source, put the samples together, meter them, publish the report.
 //!
 //! ```text
-//!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ watch channel ──▶ scrapes, page, probes
+//!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ state file ──▶ watch channel ──▶ scrapes, page, probes
 //! ```
 //!
 //! A source that fails is a hole in the observation and a line about itself; it never ends the loop and never skips a
-//! tick.
+//! tick. What is published was kept before, where it is kept at all: no reader ever sees more than what outlives the
+//! program.
 
 mod feed;
 mod news;
+mod release;
 mod workers;
 
 use std::error::Error;
@@ -17,12 +19,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::cost::meter::Meter;
 use crate::cost::report::Report;
 use crate::observation::Observation;
+use crate::state_file::StateFile;
 use crate::status::{Published, Status};
 use crate::trace::{self, Recorder, Replay};
 
@@ -37,37 +40,71 @@ pub struct Sampler {
     status: Status,
     report: Option<Arc<Report>>,
     published: watch::Sender<Published>,
+    /// `None` where nothing is kept.
+    state: Option<StateFile>,
 }
 
 // === impl Sampler ===
 
 impl Sampler {
-    /// A sampler that has not seen anything yet, and what it will publish; `status` is what is known of the exporter
+    /// A sampler that has not seen anything yet and publishes what it sees; `status` is what is known of the exporter
     /// before the first tick.
     #[must_use]
-    pub fn new(meter: Meter, status: Status) -> (Self, watch::Receiver<Published>) {
-        let first = Published { report: None, status: Arc::new(status.clone()) };
-        let (published, reader) = watch::channel(first);
-        (Self { meter, status, report: None, published }, reader)
+    pub fn new(meter: Meter, status: Status, published: watch::Sender<Published>) -> Self {
+        Self { meter, status, report: None, published, state: None }
     }
 
-    /// Observes the feed for ever, once in `every` interval.
-    pub async fn run(mut self, mut feed: Feed, mut recorder: Option<Recorder>, every: Duration) {
+    /// The same, which keeps its ledger.
+    #[must_use]
+    pub fn kept_in(self, state: Option<StateFile>) -> Self {
+        Self { state, ..self }
+    }
+
+    /// Observes the feed once in `every` interval, until it is told to stop; then once more, and keeps what it has.
+    pub async fn run(
+        mut self,
+        mut feed: Feed,
+        mut recorder: Option<Recorder>,
+        every: Duration,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut news = News::default();
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
-            let due = ticks.tick().await;
-            let (seen, sources) = feed.observe(every).await;
+        while !self.status.stopping {
+            let due = tokio::select! {
+                due = ticks.tick() => due,
+                // Whoever can no longer tell us to stop has stopped.
+                _ = stop.wait_for(|stop| *stop) => {
+                    self.status.stopping = true;
+                    Instant::now()
+                }
+            };
+            let (seen, mut sources) = feed.observe(every).await;
             let seen = Arc::new(seen);
             recorder = record(recorder, &seen).await;
             self.take_in(&seen);
+            self.status.stopping |= *stop.borrow();
+            self.keep().await;
+            sources.extend(self.state.as_ref().map(|state| state.source().clone()));
             news.tell(&sources, seen.at);
             self.status.sources.retain(|status| status.source.is_file());
             self.status.sources.extend(sources);
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
+    }
+
+    /// Keeps the ledger as it is now; for the last time, if the program is about to end.
+    async fn keep(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        let kept = self.meter.kept();
+        if self.status.stopping {
+            state.close(kept).await;
+        } else if let Some(kept) = kept {
+            state.keep(kept).await;
+        }
+        self.status.state = Some(state.status());
     }
 
     /// Meters a whole trace as fast as it can be read, and publishes what the ledger says at its end.
@@ -86,8 +123,8 @@ impl Sampler {
     fn take_in(&mut self, seen: &Observation) {
         let report = self.meter.observe(seen);
         self.status.ticks += 1;
-        // Before the driver has shown a GPU there is nothing to report on.
-        if self.report.is_some() || !report.devices.is_empty() {
+        // Before a driver has ever shown a GPU there is nothing to report on.
+        if self.report.is_some() || !report.devices.is_empty() || !report.former_devices.is_empty() {
             self.report = Some(report);
         }
     }

@@ -1,17 +1,24 @@
 //! Listening, answering, and stopping when it is time to.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::Parts;
 use crate::args::ListenAddress;
 use crate::http;
 use crate::status::{Mode, Published};
+
+/// How long the last observation may take, with a driver that hangs (4 s) and a disk that does (3 s).
+const LAST_TICK: Duration = Duration::from_secs(8);
 
 /// Binds the port before anything starts. Without a host it takes both families, or IPv4 where there is no IPv6.
 pub(super) async fn bind(address: ListenAddress) -> std::io::Result<TcpListener> {
@@ -35,46 +42,111 @@ pub(super) fn announce(listener: &TcpListener, mode: Mode, telemetry_path: &str)
     info!(version = env!("CARGO_PKG_VERSION"), "serving http://localhost:{port}/ and {telemetry_path}");
 }
 
+/// How the program is served, and how it is told to stop.
+pub(super) struct Serving {
+    /// The path of the metrics.
+    pub(super) telemetry_path: Arc<str>,
+    /// How long the last values are served after a request to stop.
+    pub(super) grace: Duration,
+    /// What is published.
+    pub(super) publish: watch::Sender<Published>,
+    /// Tells whoever observes to stop.
+    pub(super) stop: watch::Sender<bool>,
+}
+
 /// Answers requests until somebody asks the program to stop, or a part ends that should not.
+///
+/// On request the observer makes a last observation and keeps it; the last values are served for the grace, or until
+/// somebody insists.
 pub(super) async fn serve(
     listener: TcpListener,
-    telemetry_path: String,
+    serving: Serving,
     published: watch::Receiver<Published>,
-    parts: Parts,
+    observing: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let settings = http::Settings { telemetry_path: telemetry_path.into(), limits: http::Limits::USUAL };
-    let (stop, stopping) = oneshot::channel::<()>();
-    let stopping = async { drop(stopping.await) };
-    let mut web = tokio::spawn(http::serve(listener, settings, published, stopping));
-    tokio::select! {
-        signal = stop_signal() => info!("stopping on {}", signal?),
-        part = first_end(parts) => bail!("{part} ended"),
+    let Serving { telemetry_path, grace, publish, stop } = serving;
+    let settings = http::Settings { telemetry_path, limits: http::Limits::USUAL };
+    let (close, closing) = oneshot::channel::<()>();
+    let closing = async { drop(closing.await) };
+    let mut web = tokio::spawn(http::serve(listener, settings, published, closing));
+    let mut signals = Signals::listen()?;
+    let mut observing = pin!(observing);
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        observed = &mut observing => {
+            observed?;
+            bail!("the sampler ended")
+        }
         ended = &mut web => {
             ended.context("serve")?;
             bail!("the server ended")
         }
+    };
+    info!("stopping on {signal}");
+    publish.send_modify(|published| Arc::make_mut(&mut published.status).stopping = true);
+    stop.send_replace(true);
+    let mut insisted = signal == INTERRUPT;
+    let over = async {
+        sleep(grace).await;
+    };
+    let mut over = pin!(over);
+    let mut last = pin!(timeout(LAST_TICK, observing));
+    let mut ended = false;
+    // The last state is written before the end, also for whoever insists.
+    while !ended || !insisted {
+        tokio::select! {
+            observed = &mut last, if !ended => {
+                ended = true;
+                if observed.is_err() {
+                    warn!("the last observation did not end in time");
+                }
+            }
+            signal = signals.next(), if !insisted => {
+                info!("stopping at once on {signal}");
+                insisted = true;
+            }
+            () = &mut over, if !insisted => insisted = true,
+        }
     }
     // The server waits for the answers that it is giving, and knows for how long.
-    drop(stop);
+    drop(close);
     web.await.context("finish what is being answered")
 }
 
-/// Waits until somebody asks the program to stop.
-async fn stop_signal() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
+/// The signal by which people at a terminal stop a program: nobody will scrape it once more.
+const INTERRUPT: &str = "SIGINT";
+
+/// By what the program is asked to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    /// Waits until somebody asks the program to stop.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => INTERRUPT,
+        }
     }
 }
 
 /// Waits until a part ends. It should not: that is a defect, and ends the program so that it is started anew.
-async fn first_end(mut parts: Parts) -> String {
+pub(super) async fn first_end(mut parts: Parts) -> String {
     match parts.join_next().await {
         Some(Ok(part)) => part.to_owned(),
         Some(Err(error)) => error.to_string(),
-        // A replayed trace needs no part that goes on.
+        // A simulated node needs no part that goes on.
         None => std::future::pending().await,
     }
 }

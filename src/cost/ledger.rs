@@ -2,7 +2,8 @@
 //!
 //! A [`Charge`] is posted to all three views at once, and the bill of a GPU is added up on its own, so that the views
 //! can be held against it. Totals never decrease. A device and a payer stay for ever; a pod that holds nothing any more
-//! stays for its retention, so that whoever reads the ledger now and then misses none of it.
+//! stays for its retention, so that whoever reads the ledger now and then misses none of it. The fields are public for
+//! whoever keeps the ledger over a restart; nobody else adds to them but through its methods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,21 +21,27 @@ const PAYERS_MAX: usize = 200;
 /// How many of those who share a line are counted one by one.
 const FOLDED_MAX: usize = 10_000;
 
+/// More than any account can hold, and so little that a million of them can still be added up: a billion dollars an hour
+/// for ten thousand years.
+const PLAUSIBLE: u128 = u128::MAX >> 20;
+
 /// All accounts of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// The time of day, by which accounts are opened.
-    now: UnixTime,
-    /// By UUID.
-    pub(super) devices: BTreeMap<Arc<str>, DeviceAccount>,
-    pub(super) pods: BTreeMap<PodId, PodAccount>,
-    pub(super) payers: BTreeMap<Payer, PayerAccount>,
+    pub now: UnixTime,
+    /// The GPUs, by UUID.
+    pub devices: BTreeMap<Arc<str>, DeviceAccount>,
+    /// The pods that hold something or did so within the retention.
+    pub pods: BTreeMap<PodId, PodAccount>,
+    /// Who pays.
+    pub payers: BTreeMap<Payer, PayerAccount>,
     /// Payers that have no line of their own.
-    folded: BTreeSet<Payer>,
+    pub folded: BTreeSet<Payer>,
     /// What was ever charged to pods, added up independently of their accounts.
-    held: Cost,
+    pub held: Cost,
     /// What was charged to pods whose accounts are closed.
-    closed: Cost,
+    pub closed: Cost,
 }
 
 /// Identity of a pod's account.
@@ -69,6 +76,8 @@ pub struct DeviceAccount {
     pub xids: BTreeMap<u64, XidLine>,
     /// Time that was charged to nobody because we were not looking.
     pub unobserved: GpuTime,
+    /// Time that was charged to nobody because the node was started anew, by the wall clock.
+    pub rebooting: GpuTime,
     /// Time of gaps that was charged as unmeasured.
     pub recovered: GpuTime,
 }
@@ -190,9 +199,30 @@ impl Ledger {
         });
     }
 
-    /// Forgets the driver's counters, which begin again with a new boot.
-    pub fn forget_readings(&mut self) {
+    /// Begins to count from another boot at `now`: the driver's counters begin again, and whoever had ended has ended now,
+    /// because times of two boots cannot be compared.
+    pub fn begin_boot(&mut self, now: Uptime) {
         self.devices.values_mut().for_each(|device| device.energy_reading = None);
+        let ended = self.pods.values_mut().filter_map(|pod| pod.ended.as_mut());
+        ended.for_each(|ended| *ended = now);
+    }
+
+    /// Whether the accounts can be those of a ledger: the lines add up to the bills, in money and in time, and no sum is so
+    /// large that additions end at the range of the integers instead of adding.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let devices = || self.devices.values().map(|device| &device.totals);
+        let payers = || self.payers.values().map(|payer| &payer.totals);
+        let totals = devices().chain(payers()).chain(self.pods.values().map(|pod| &pod.totals));
+        let is_plausible = |totals: &Totals| {
+            totals.total_cost().units() <= PLAUSIBLE && totals.total_time().nanos() <= PLAUSIBLE
+        };
+        let time = |sums: &mut dyn Iterator<Item = &Totals>| sums.map(Totals::total_time).sum::<GpuTime>();
+        let bills = self.devices.values().map(|device| device.bill).chain([self.held, self.closed]);
+        totals.into_iter().all(is_plausible)
+            && bills.into_iter().all(|bill| bill.units() <= PLAUSIBLE)
+            && self.imbalance() == Cost::ZERO
+            && time(&mut devices()) == time(&mut payers())
     }
 
     /// How far the accounts are from the bills; nothing, unless there is a defect.

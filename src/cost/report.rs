@@ -31,6 +31,8 @@ pub struct Report {
     pub driver_version: Option<Arc<str>>,
     /// Every GPU that was ever seen in this boot, sorted by UUID.
     pub devices: Vec<DeviceLine>,
+    /// GPUs that were charged before and were not seen in this boot, sorted by UUID: their money is part of the bill.
+    pub former_devices: Vec<FormerDevice>,
     /// Every pod that holds a GPU or did so within the retention, sorted by namespace, name and UID.
     pub pods: Vec<PodLine>,
     /// Who pays, sorted; what nobody holds is on lines with an empty namespace.
@@ -94,8 +96,35 @@ pub struct DeviceLine {
     pub bands: [GpuTime; 3],
     /// Critical errors since the ledger began, sorted by XID.
     pub xids: Vec<XidLine>,
-    /// Time in which we were not looking and which is therefore charged to nobody, by reason.
+    /// Time in which we were not looking and which is therefore charged to nobody.
     pub unobserved: GpuTime,
+    /// Time for which the same holds because the node was started anew, by the wall clock.
+    pub rebooting: GpuTime,
+    /// Time of gaps that were short enough to be charged as `unmeasured`.
+    pub recovered: GpuTime,
+}
+
+/// What is left of a GPU that is no longer there: what was counted.
+#[derive(Clone, Debug)]
+pub struct FormerDevice {
+    /// Its UUID.
+    pub uuid: Arc<str>,
+    /// When its account was opened: when its counters were 0.
+    pub since: UnixTime,
+    /// Its money and time since the ledger began.
+    pub totals: Totals,
+    /// Millijoules since the ledger began; `None` if it was never measured.
+    pub energy_millijoules: Option<u128>,
+    /// What that energy cost and emitted; not part of its bill.
+    pub electricity: Electricity,
+    /// Held time while its utilization was below 30 %, from 30 to 70 %, above 70 %.
+    pub bands: [GpuTime; 3],
+    /// Critical errors since the ledger began, sorted by XID.
+    pub xids: Vec<XidLine>,
+    /// Time in which we were not looking and which is therefore charged to nobody.
+    pub unobserved: GpuTime,
+    /// Time for which the same holds because the node was started anew, by the wall clock.
+    pub rebooting: GpuTime,
     /// Time of gaps that were short enough to be charged as `unmeasured`.
     pub recovered: GpuTime,
 }

@@ -169,7 +169,14 @@ impl Site {
 /// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source that
 /// it needs has answered at least once. Money goes on without the API server and the operator's price file.
 fn why_not_ready(published: &Published) -> Option<String> {
-    let is_needed = |status: &&SourceStatus| status.source != Source::ApiServer && !status.source.is_file();
+    if published.status.stopping {
+        return Some("not ready: it is about to end\n".into());
+    }
+    // Nothing is reported before the ledger is read that is to go on.
+    let waits_for_state = published.report.is_none();
+    let is_needed = |status: &&SourceStatus| {
+        !status.source.is_optional() || waits_for_state && status.source == Source::StateFile
+    };
     let sources = || published.status.sources.iter().filter(is_needed);
     if published.report.is_some() && sources().all(|source| source.last_success.is_some()) {
         return None;

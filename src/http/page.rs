@@ -136,6 +136,13 @@ fn source_banner(source: &SourceStatus, now: Option<UnixTime>) -> Markup {
         Source::Nvml => ("The NVIDIA driver", "GPUs keep costing money; what they do cannot be seen."),
         Source::Kubelet => ("The kubelet", "Which pod holds which GPU is not known for sure."),
         Source::ApiServer => ("The API server", "Pods keep the labels that they had; new pods have none."),
+        Source::StateFile => {
+            let message = source.message.as_deref().unwrap_or("Nothing was read from it yet.");
+            let rest = html! {
+                (message) " " span.meanwhile { "What is charged in the meantime would be lost with this program." }
+            };
+            return banner("down", "The ledger is not kept on disk.", &rest);
+        }
         Source::Labels => {
             let message = source.message.as_deref().unwrap_or_default();
             let rest = html! { "Pods pay by their own labels alone. " (message) };
@@ -224,9 +231,15 @@ fn rate_now(report: &Report) -> Rate {
     report.devices.iter().filter_map(|line| line.quote.as_ref()).map(|quote| quote.effective).sum()
 }
 
+/// The whole bill by state, with that of GPUs that are no longer there.
+fn split_of_bill(report: &Report) -> Split {
+    let former = report.former_devices.iter().map(|line| &line.totals);
+    report.devices.iter().map(|line| &line.totals).chain(former).map(Split::of_cost).sum()
+}
+
 fn headline(report: &Report) -> Markup {
     let rate = rate_now(report);
-    let split: Split = report.devices.iter().map(|line| Split::of_cost(&line.totals)).sum();
+    let split = split_of_bill(report);
     let since = Span::from_millis(report.wall.as_millis().saturating_sub(report.ledger_start.as_millis()));
     let has_price = report.devices.iter().any(|line| line.quote.is_some());
     html! {
@@ -275,7 +288,7 @@ fn projection(report: &Report, rate: Rate) -> Markup {
 }
 
 fn where_it_goes(report: &Report) -> Markup {
-    let split: Split = report.devices.iter().map(|line| Split::of_cost(&line.totals)).sum();
+    let split = split_of_bill(report);
     html! {
         section.card {
             h2 { "Where the money goes" }

@@ -59,6 +59,9 @@ pub(crate) struct Report {
     /// `None` without an energy section in the price file.
     pub(crate) energy: Option<Energy>,
     pub(crate) devices: Vec<Device>,
+    /// GPUs that were charged before and are no longer there.
+    #[serde(default)]
+    pub(crate) former_devices: Vec<FormerDevice>,
     pub(crate) pods: Vec<PodLine>,
     pub(crate) showback: Vec<Showback>,
 }
@@ -123,6 +126,17 @@ pub(crate) struct Device {
     pub(crate) xids: Vec<CriticalError>,
     pub(crate) holdings: Vec<Holding>,
     pub(crate) unheld: Vec<Unheld>,
+}
+
+/// A GPU that is no longer there, by what was counted of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct FormerDevice {
+    pub(crate) uuid: String,
+    pub(crate) totals: Totals,
+    pub(crate) electricity: Option<Electricity>,
+    pub(crate) unobserved_seconds: String,
+    pub(crate) recovered_seconds: String,
+    pub(crate) xids: Vec<CriticalError>,
 }
 
 /// How a GPU is cut into MIG devices.

@@ -182,7 +182,7 @@ catalog! {
         LedgerStart: Reading "gpu_cost_ledger_start_timestamp_seconds" &[],
             "When the ledger began to count, in seconds since the epoch.";
         LedgerUnobserved: Counter "gpu_cost_ledger_unobserved_seconds_total" &["gpu_uuid", "reason"],
-            "GPU-seconds in which nobody was looking, charged to nobody. reason=gap is a pause longer than the exporter may bridge.";
+            "GPU-seconds in which nobody was looking, charged to nobody. reason=gap is a pause longer than the exporter may bridge, reason=reboot the time between two boots of the node, by the wall clock.";
         LedgerRecovered: Counter "gpu_cost_ledger_recovered_seconds_total" &["gpu_uuid", "reason"],
             "GPU-seconds of pauses short enough to be charged, as unmeasured, to who was there before and after. reason=gap.";
         ModelPrice: Reading "gpu_cost_model_price_dollars_per_1k_tokens" &["model", "direction"],
@@ -215,6 +215,10 @@ catalog! {
             "Observations that were made since the exporter started.";
         TickOverruns: Counter "gpu_cost_exporter_tick_overruns_total" &[],
             "Ticks that took longer than the sampling interval, since the exporter started.";
+        StateWrites: Counter "gpu_cost_exporter_state_writes_total" &[],
+            "States of the ledger that were written to disk since the exporter started, one per tick. Absent where the ledger is not kept on disk (--state.dir).";
+        StateWriteErrors: Counter "gpu_cost_exporter_state_write_errors_total" &[],
+            "States of the ledger that could not be written to disk, or not in time, since the exporter started. Absent where the ledger is not kept on disk.";
         PricingReload: Reading "gpu_cost_exporter_pricing_last_reload_successful" &[],
             "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the built-in prices are in force.";
         PricingAsOf: Reading "gpu_cost_exporter_pricing_as_of_timestamp_seconds" &[],

@@ -43,6 +43,10 @@ pub(super) fn add_status(families: &mut Families, published: &Published) {
     }
     families.add(Id::Ticks, &[], unit::count(status.ticks));
     families.add(Id::TickOverruns, &[], unit::count(status.tick_overruns));
+    if let Some(state) = &status.state {
+        families.add(Id::StateWrites, &[], unit::count(state.writes));
+        families.add(Id::StateWriteErrors, &[], unit::count(state.errors));
+    }
     families.add(Id::PricingReload, &[], unit::flag(status.pricing.last_reload_successful));
 }
 

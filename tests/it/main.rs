@@ -16,6 +16,8 @@ mod apiserver;
 
 // What people write and read.
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod labels_file;
@@ -40,13 +42,19 @@ mod day;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod live_prometheus;
 #[cfg(test)]
 mod mig;
 #[cfg(test)]
 mod price_command;
 #[cfg(test)]
+mod released;
+#[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod state;
 #[cfg(test)]
 mod timelines;
 #[cfg(test)]
@@ -59,6 +67,14 @@ mod whose_part;
 mod whose_turn;
 #[cfg(test)]
 mod whose_work;
+
+// Whatever may come from outside.
+#[cfg(test)]
+mod fuzz;
+
+// How it is installed: the chart, the kustomizations and the image.
+#[cfg(test)]
+mod deploy;
 
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Meter {
 
     /// Adds the interval to the GPU's bill and cuts it up.
     fn pieces<'d>(&mut self, gpu: &OpenGpu, division: &'d Division<Claim>, elapsed: Span) -> Vec<Piece<'d>> {
-        let bill = gpu.quote.as_ref().map(|quote| quote.effective.over(elapsed));
+        let bill = gpu.price.map(|price| price.rate.over(elapsed));
         self.ledger.device(&gpu.gpu.uuid).bill += bill.unwrap_or_default();
         let costs = division.split(bill.unwrap_or_default().units());
         let times = division.split(GpuTime::from(elapsed).nanos());
@@ -176,7 +176,7 @@ impl Piece<'_> {
     ) -> LastCharge {
         LastCharge {
             elapsed,
-            rate: gpu.quote.as_ref().map(|quote| quote.effective),
+            rate: gpu.price.map(|price| price.rate),
             share: (self.share.numerator(), self.share.denominator()),
             of_device: (holding.part.numerator(), holding.part.denominator()),
             work: None,

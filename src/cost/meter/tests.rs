@@ -5,6 +5,7 @@ mod energy;
 mod examples;
 mod fractions;
 mod half_truths;
+mod kept;
 mod payers;
 mod properties;
 mod sharing;

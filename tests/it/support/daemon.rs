@@ -66,7 +66,9 @@ impl Daemon {
     /// Starts the binary with some of its environment set.
     pub(crate) fn start_with(args: &[&str], environment: &[(&str, &Path)]) -> Self {
         let mut command = binary();
-        command.args(["--web.listen-address=127.0.0.1:0", "--node.name=test-node"]).args(args);
+        command
+            .args(["--web.listen-address=127.0.0.1:0", "--node.name=test-node", "--shutdown.grace=0s"])
+            .args(args);
         command.envs(environment.iter().copied());
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary is built");
@@ -123,12 +125,39 @@ impl Daemon {
         self.log.text.lock().expect("no reader panicked").clone()
     }
 
-    /// Asks it to stop as Kubernetes does, and waits for its end.
-    pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// Ends it at whatever it is doing.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill runs");
         assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let status = eventually("the end of the process", || self.child.try_wait().expect("it is our child"));
         (status, self.log())
+    }
+
+    /// Asks it to stop as Kubernetes does, and waits for its end.
+    pub(crate) fn terminate(self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        self.ended()
     }
 }
 

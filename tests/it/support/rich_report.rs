@@ -18,7 +18,7 @@ use gpu_cost_exporter::observation::{
     Activity, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Node,
     Partition, Ppm, Span, UnixTime, Uptime, UtilizationSource, Workload,
 };
-use gpu_cost_exporter::status::{Mode, PricingStatus, Published, Source, SourceStatus, Status};
+use gpu_cost_exporter::status::{Mode, PricingStatus, Published, Source, SourceStatus, StateStatus, Status};
 
 /// 2026-07-20 12:00:00 UTC.
 pub(crate) const NOON: UnixTime = UnixTime::from_millis(1_784_548_800_000);
@@ -67,6 +67,8 @@ pub(crate) fn status(mode: Mode) -> Status {
             last_reload_successful: true,
             problems: vec![],
         },
+        state: Some(StateStatus { writes: 86_399, errors: 2 }),
+        stopping: false,
     }
 }
 
@@ -96,6 +98,7 @@ pub(crate) fn report() -> Report {
             ],
         }),
         devices: devices(),
+        former_devices: vec![],
         pods: pods(),
         showback: vec![],
         imbalance: Cost::ZERO,
@@ -387,6 +390,7 @@ fn device(index: u32, utilization: Option<u32>) -> DeviceLine {
         bands: [10, 20, 30].map(|minutes| GpuTime::from_nanos(minutes * 60_000_000_000)),
         xids: vec![],
         unobserved: GpuTime::ZERO,
+        rebooting: GpuTime::ZERO,
         recovered: GpuTime::ZERO,
     }
 }
