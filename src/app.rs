@@ -1,12 +1,15 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
 mod driver_wanted;
+mod files;
 mod kept;
 mod labels;
+mod price_file;
 mod prices;
 mod serving;
+mod web;
 
-use std::iter;
+use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,25 +20,28 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::apiserver::{self, Access, LabelPolicy, Payers, Reading, WholeGpus};
+use crate::apiserver::{self, Access, Reading, WholeGpus};
 use crate::args::{Args, DemoWhen, Holders, KubernetesApi};
 use crate::clock;
 use crate::cost::attribution::Rules;
-use crate::cost::meter::{Meter, Policy};
+use crate::cost::meter::{Meter, Policy, Terms};
 use crate::demo::Demo;
 use crate::errors;
 use crate::kubelet::{self, ResourceName, ResourceNames};
 use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
-use crate::sampler::{Feed, Holding, NodeFeed, Sampler};
+use crate::sampler::{End, Feed, Files, Holding, NodeFeed, Sampler};
 use crate::status::{Mode, Published, Status};
 use crate::trace::{Recorder, Replay};
 
-use self::prices::Prices;
-use self::serving::{Serving, announce, bind, first_end, serve};
+use self::files::HangUps;
+use self::labels::LabelsFile;
+use self::price_file::PriceFile;
+use self::serving::{Serving, announce, bind, first_end, serve, settings};
 
 pub use self::prices::price;
+pub use self::web::WrongInput;
 
 /// How often the kubelet is asked in the calm.
 const KUBELET_INTERVAL: Duration = Duration::from_secs(5);
@@ -63,6 +69,16 @@ const DESCRIPTION: Duration = Duration::from_secs(2);
 /// Where a pod finds the credentials for the API server, by which we know that we are one.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/// What Kubernetes tells every container, by which we know that somebody starts another one.
+const IN_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
+/// The program ended because only a new container can reach the driver again.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the driver was replaced, or its devices were taken from this container: ending, to be started in a new one"
+)]
+pub struct ShutOut;
+
 /// What runs beside the server; each says its name when it ends, which it should not.
 type Parts = JoinSet<&'static str>;
 
@@ -71,79 +87,103 @@ type Described = watch::Receiver<apiserver::Latest>;
 
 /// Serves until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let address = args.listen_address;
-    let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
+    let told = HangUps::listen().context("listen for SIGHUP")?;
+    let mut parts = JoinSet::new();
+    let web = web::read(args.web.config_file.clone(), &mut parts)?;
+    let listeners = bind(&args.web.listen_addresses).await?;
     let mode = mode(&args);
-    let prices = Prices::read(args.pricing_file.clone(), args.pricing_catalogue, mode);
-    let (labels, labels_source) = labels::read(args.labels_file.clone());
+    let (price_file, priced) = PriceFile::open(&args, mode);
+    let labels_file = LabelsFile::open(&args);
+    let files = Files { prices: priced, labels: labels_file.source(), web: web.followed };
     let status = Status {
         mode,
+        started: Some(clock::wall()),
         node: node_name(&args),
-        sources: iter::once(prices.source()).chain(labels_source).collect(),
-        pricing: prices.status.clone(),
+        sources: files.sources(),
+        pricing: files.prices.borrow().status.clone(),
         ..Status::default()
     };
     let (publish, published) = watch::channel(Published { report: None, status: Arc::new(status.clone()) });
     let (stop, stopping) = watch::channel(false);
-    let serving = Serving {
-        telemetry_path: args.telemetry_path.clone().into(),
-        grace: args.shutdown_grace,
-        publish: publish.clone(),
-        stop,
-    };
-    let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
-    if let Some(file) = &args.replay {
-        let sampler = Sampler::new(Meter::new(policy(&args, &prices), prices.sheet), status, publish);
-        sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
-        announce(&listener, mode, &args.telemetry_path);
-        let mut stopping = stopping;
-        let until_then = async move {
-            // Whoever can no longer tell us to stop has stopped.
-            let _ = stopping.wait_for(|stop| *stop).await;
-            Ok(())
-        };
-        return serve(listener, serving, published, until_then).await;
+    let settings = settings(&args, web.config);
+    let serving = Serving { settings, grace: args.shutdown_grace, publish: publish.clone(), stop };
+    announce(&listeners, mode, &serving.settings);
+    let mut begun = Begun { files, status, publish, parts, stopping };
+    if let Some(file) = args.replay.clone() {
+        let replayed = replay(&args, &file, begun, told)?;
+        return serve(listeners, serving, published, replayed).await;
     }
-    announce(&listener, mode, &args.telemetry_path);
-    let observing = observe(args, Begun { prices, labels, status, publish, recorder }, stopping);
-    serve(listener, serving, published, Box::pin(observing)).await
+    let reading = labels_file.reading();
+    follow_files(price_file, labels_file, told, &mut begun.parts);
+    let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
+    serve(listeners, serving, published, Box::pin(observe(args, begun, reading, recorder))).await
 }
 
 /// What is there before anything is observed.
 struct Begun {
-    prices: Prices,
-    labels: LabelPolicy,
+    files: Files,
     status: Status,
     publish: watch::Sender<Published>,
-    recorder: Option<Recorder>,
+    parts: Parts,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Meters a whole trace; what is left to do then is to wait for the end.
+fn replay(
+    args: &Args,
+    file: &Path,
+    begun: Begun,
+    told: HangUps,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+    let Begun { files, status, publish, mut parts, mut stopping } = begun;
+    let Terms { prices, rules } = terms(&files);
+    let sampler = Sampler::new(Meter::new(policy(args, rules), prices), files, status, publish);
+    sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
+    parts.spawn(files::decline(told));
+    Ok(async move {
+        tokio::select! {
+            // Whoever can no longer tell us to stop has stopped.
+            _ = stopping.wait_for(|stop| *stop) => Ok(()),
+            part = first_end(parts) => bail!("{part} ended"),
+        }
+    })
 }
 
 /// Observes until it is told to stop: first takes the ledger that was kept, then goes on with it.
-async fn observe(args: Args, begun: Begun, mut stopping: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let Begun { prices, labels, mut status, publish, recorder } = begun;
-    let policy = policy(&args, &prices);
+async fn observe(
+    args: Args,
+    begun: Begun,
+    reading: watch::Receiver<Reading>,
+    recorder: Option<Recorder>,
+) -> anyhow::Result<()> {
+    let Begun { files, mut status, publish, mut parts, mut stopping } = begun;
     let Some((state, kept)) = kept::take(&args, &mut status, &publish, &mut stopping).await else {
         return Ok(());
     };
     let last = kept.as_ref().map(|kept| kept.interval.seen.clone());
+    let Terms { prices, rules } = terms(&files);
+    let policy = policy(&args, rules);
     let meter = match kept {
-        Some(kept) => Meter::resume(policy, prices.sheet, *kept),
-        None => Meter::new(policy, prices.sheet),
+        Some(kept) => Meter::resume(policy, prices, *kept),
+        None => Meter::new(policy, prices),
     };
     let node = Arc::clone(&status.node);
     let mode = status.mode;
-    let sampler = Sampler::new(meter, status, publish).kept_in(state);
-    let mut parts = JoinSet::new();
+    let in_container = env::var_os(IN_KUBERNETES).is_some();
+    let sampler = Sampler::new(meter, files, status, publish).kept_in(state).in_container(in_container);
     let feed = if mode == Mode::Demo {
         Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
     } else {
-        let (feed, answers) = node_feed(&args, node, labels, &mut parts);
+        let (feed, answers) = node_feed(&args, node, reading, &mut parts);
         answers.await_first(last.is_some()).await;
         let wanted = driver_wanted::listen(&mut parts)?;
         Feed::Node(Box::new(feed.last_seen(last).released_until(wanted)))
     };
     tokio::select! {
-        () = sampler.run(feed, recorder, args.sample_interval, stopping) => Ok(()),
+        end = sampler.run(feed, recorder, args.sample_interval, stopping) => match end {
+            End::Asked => Ok(()),
+            End::ShutOut => Err(ShutOut.into()),
+        },
         part = first_end(parts) => bail!("{part} ended"),
     }
 }
@@ -163,9 +203,8 @@ fn mode(args: &Args) -> Mode {
     }
 }
 
-/// How the meter charges: as was typed, or else as the price file says.
-fn policy(args: &Args, prices: &Prices) -> Policy {
-    let sharing_policy = args.sharing_policy.map(Into::into).or(prices.sharing_policy);
+/// How the meter charges.
+fn policy(args: &Args, rules: Rules) -> Policy {
     Policy {
         price_model: args.pricing_model,
         idle_threshold: args.idle_threshold,
@@ -173,12 +212,26 @@ fn policy(args: &Args, prices: &Prices) -> Policy {
         longest_interval: LONGEST_INTERVAL,
         max_gap: span(args.max_gap),
         retention: RETENTION,
-        rules: Rules {
-            mig_share: args.mig_share.map(Into::into).or(prices.mig_share).unwrap_or_default(),
-            sharing_policy: sharing_policy.unwrap_or_default(),
-            max_age: span(args.kubelet_max_age),
-        },
+        rules,
     }
+}
+
+/// What the price file says now.
+fn terms(files: &Files) -> Terms {
+    files.prices.borrow().terms.clone()
+}
+
+/// Starts to look for news in the files that people write.
+fn follow_files(mut prices: PriceFile, mut labels: LabelsFile, told: HangUps, parts: &mut Parts) {
+    let HangUps { prices: told_prices, labels: told_labels } = told;
+    parts.spawn(async {
+        files::follow(move |is_told| prices.look(is_told), told_prices).await;
+        "the watch of the price file"
+    });
+    parts.spawn(async {
+        files::follow(move |is_told| labels.look(is_told), told_labels).await;
+        "the watch of the file of labels"
+    });
 }
 
 // === the node ===
@@ -190,9 +243,14 @@ struct Answers {
 }
 
 /// The real node, and what it waits for.
-fn node_feed(args: &Args, node: Arc<str>, labels: LabelPolicy, parts: &mut Parts) -> (NodeFeed, Answers) {
+fn node_feed(
+    args: &Args,
+    node: Arc<str>,
+    reading: watch::Receiver<Reading>,
+    parts: &mut Parts,
+) -> (NodeFeed, Answers) {
     let pods_changed = Arc::new(Notify::new());
-    let described = description(args, &node, labels, &pods_changed, parts);
+    let described = description(args, &node, reading, &pods_changed, parts);
     let holding = holding(args, pods_changed, parts);
     // Without pods nobody shares a GPU, and every process is the node's own.
     let procfs = if matches!(holding, Holding::Node) { None } else { host_processes(args.procfs.clone()) };
@@ -211,12 +269,10 @@ fn node_feed(args: &Args, node: Arc<str>, labels: LabelPolicy, parts: &mut Parts
 fn description(
     args: &Args,
     node: &Arc<str>,
-    labels: LabelPolicy,
+    reading: watch::Receiver<Reading>,
     pods_changed: &Arc<Notify>,
     parts: &mut Parts,
 ) -> Option<Described> {
-    let payers = Payers::new(args.label_sources.clone(), labels);
-    let reading = Reading { payers, gpus: whole_gpus(&args.kubelet_resources) };
     let settings = apiserver::Settings { access: access(args)?, node: Arc::clone(node), reading };
     let (publish, latest) = watch::channel(apiserver::Latest::unasked(Arc::clone(node)));
     let following = apiserver::run(settings, Arc::clone(pods_changed), publish);

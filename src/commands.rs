@@ -190,15 +190,12 @@ fn quote_as_cells(
     };
     let instead = if quote.fell_back { format!(", since {wanted} has no price") } else { String::new() };
     let discount = if quote.discount == Ppm::ZERO { "" } else { ", less a discount" };
-    let price = dollars(quote.effective);
+    let price = quote.effective;
     table.push(row("price", format!("{price} $/h, {}{instead}{discount}", quote.price_model.as_str())));
     let month = prices.month();
     let hours = GpuTime::from_nanos(u128::from(month.as_nanos()) / 3_600);
     table.push(row("per month", format!("{} $ in {hours} h", quote.effective.over(month))));
-    table.push(row(
-        "list price",
-        quote.list.map_or_else(|| "-".to_owned(), |list| format!("{} $/h", dollars(list))),
-    ));
+    table.push(row("list price", quote.list.map_or_else(|| "-".to_owned(), |list| format!("{list} $/h"))));
     table.push(row("rule", quote.rule_in_full()));
     table.push(row("source", quote.source.as_deref().unwrap_or("-").to_owned()));
     table.push(row("as of", quote.as_of.map_or_else(|| "-".to_owned(), |day| day.to_string())));
@@ -224,20 +221,12 @@ fn row_as_json(row: &Instance) -> Value {
 }
 
 fn row_as_cells(row: &Instance) -> Vec<String> {
-    let price = |model| row.prices.under(model).map_or_else(|| "-".to_owned(), dollars);
+    let price = |model| row.prices.under(model).map_or_else(|| "-".to_owned(), |rate| rate.to_string());
     let models = [PriceModel::OnDemand, PriceModel::Spot, PriceModel::Reserved1y, PriceModel::Reserved3y];
     let names = [&row.gpu_model, &row.provider, &row.region, &row.instance_type].map(ToString::to_string);
     let gpus = row.gpus.map_or_else(|| "part".to_owned(), |gpus| gpus.to_string());
     let day = row.prices.oldest().map_or_else(|| "-".to_owned(), |day| day.to_string());
     names.into_iter().chain([gpus]).chain(models.map(price)).chain([day]).collect()
-}
-
-/// A rate in dollars with all its digits, at least two of them behind the point.
-fn dollars(rate: Rate) -> String {
-    let nanos = rate.nanos_per_hour();
-    let fraction = format!("{:09}", nanos % 1_000_000_000);
-    let fraction = fraction.trim_end_matches('0');
-    format!("{}.{fraction:0<2}", nanos / 1_000_000_000)
 }
 
 fn write_json(value: &Value, out: &mut impl Write) -> io::Result<()> {

@@ -76,6 +76,9 @@ fn source(status: &SourceStatus) -> SourceState {
 fn pricing(status: &PricingStatus) -> Pricing {
     Pricing {
         file: status.file.as_deref().map(Into::into),
+        in_force: Some(status.in_force.as_str().into()),
+        hash: Some(status.hash.as_ref().into()),
+        last_success: status.last_success.map(|at| at.to_string()),
         last_reload_successful: status.last_reload_successful,
         problems: status.problems.iter().map(|problem| problem.as_ref().into()).collect(),
     }

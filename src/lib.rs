@@ -31,8 +31,10 @@ pub mod procfs;
 pub mod demo;
 
 // The files that people write and keep.
+mod watched_file;
 pub mod pricing_file;
 pub mod labels_file;
+pub mod web_config;
 pub mod trace;
 pub mod state_file;
 

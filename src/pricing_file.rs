@@ -29,6 +29,7 @@ mod date;
 mod electricity;
 mod format;
 mod grid;
+mod last_good;
 mod meaning;
 mod plausible;
 mod rules;
@@ -36,9 +37,12 @@ mod schema;
 mod shape;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+
+use ring::digest::{SHA256, digest};
 
 use crate::cost::attribution::{MigShare, SharingPolicy};
 use crate::cost::pricing::{
@@ -48,10 +52,14 @@ use crate::cost::pricing::{
 use crate::observation::Span;
 use crate::yaml::{text, tree};
 
-use self::plausible::Known;
+use self::plausible::{Known, Ranges};
 
+pub use self::last_good::LastGood;
 pub use self::schema::json_schema;
 pub use crate::yaml::problem::Problem;
+
+/// How many bytes of a hash tell one file from another, for people who compare them.
+const HASH_BYTES: usize = 8;
 
 /// The price file that is compiled in.
 const BUILT_IN: &str = include_str!("../pricing.yaml");
@@ -104,12 +112,30 @@ pub struct Budget {
 /// On a day, it also warns of old prices.
 pub fn parse(text: &str, today: Option<Date>) -> Result<PricingFile, Vec<Problem>> {
     let catalogue = catalogue();
-    parse_beside(text, Some(&Known::new(&BUILT_IN_FILE.prices, &catalogue, today)))
+    parse_beside(text, Some(&Known::new(&BUILT_IN_FILE.prices, (&catalogue, &RANGES), today)))
 }
 
 /// What the price file at `path` says, or why it cannot be read, or every mistake in it.
 pub fn read(path: &Path, today: Option<Date>) -> Result<PricingFile, Vec<Problem>> {
     parse(&text::read(path).map_err(|problem| vec![problem])?, today)
+}
+
+/// The first 16 digits that `sha256sum` shows of a file with this text, by which two files are told apart.
+#[must_use]
+pub fn hash(text: &str) -> Arc<str> {
+    let hash = digest(&SHA256, text.as_bytes());
+    let mut digits = String::new();
+    for byte in hash.as_ref().iter().take(HASH_BYTES) {
+        // A string takes whatever is written to it.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits.into()
+}
+
+/// The hash of the price file that is compiled in.
+#[must_use]
+pub fn built_in_hash() -> Arc<str> {
+    hash(BUILT_IN)
 }
 
 /// The list prices that are compiled in.
@@ -183,6 +209,9 @@ pub fn check(path: &Path, today: Date, out: &mut impl Write) -> io::Result<bool>
 /// prices, and GPUs would be unpriced rather than the daemon dead.
 static BUILT_IN_FILE: LazyLock<PricingFile> =
     LazyLock::new(|| parse_beside(BUILT_IN, None).unwrap_or_default());
+
+/// How far the prices of the catalogue lie apart. Over all its rows, that takes longer than to read a file.
+static RANGES: LazyLock<Ranges> = LazyLock::new(|| plausible::ranges(&catalogue()));
 
 fn parse_beside(text: &str, known: Option<&Known<'_>>) -> Result<PricingFile, Vec<Problem>> {
     let text = text::plain(text).map_err(|problem| vec![problem])?;

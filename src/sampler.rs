@@ -4,6 +4,9 @@
 //!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ state file ──▶ watch channel ──▶ scrapes, page, probes
 //! ```
 //!
+//! Prices and rules that were read since the last tick are in force from the beginning of this one on: the interval that
+//! it closes ends as it began, so that nothing is ever charged a second time.
+//!
 //! A source that fails is a hole in the observation and a line about itself; it never ends the loop and never skips a
 //! tick. What is published was kept before, where it is kept at all: no reader ever sees more than what outlives the
 //! program.
@@ -11,9 +14,11 @@
 mod feed;
 mod news;
 mod release;
+mod shut_out;
 mod workers;
 
 use std::error::Error;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,26 +27,72 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::cost::meter::Meter;
+use crate::cost::meter::{Meter, Terms};
 use crate::cost::report::Report;
 use crate::observation::Observation;
 use crate::state_file::StateFile;
-use crate::status::{Published, Status};
+use crate::status::{PricingStatus, Published, SourceStatus, Status};
 use crate::trace::{self, Recorder, Replay};
 
 pub use self::feed::{Feed, Holding, NodeFeed};
 
 use self::news::News;
 
+/// What people wrote in files, as it was last read.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The price file.
+    pub prices: watch::Receiver<Priced>,
+    /// How the file of labels is doing; `None` as long as there is none.
+    pub labels: watch::Receiver<Option<SourceStatus>>,
+    /// How the web configuration is doing; `None` if there is none.
+    pub web: Option<watch::Receiver<SourceStatus>>,
+}
+
+/// The terms in force and how the price file is doing.
+#[derive(Clone, Debug)]
+pub struct Priced {
+    /// What GPUs cost and how they are divided.
+    pub terms: Terms,
+    /// Which prices these are.
+    pub status: PricingStatus,
+    /// The price file as a source.
+    pub source: SourceStatus,
+}
+
 /// Meters what is seen and publishes what the ledger says.
 #[derive(Debug)]
 pub struct Sampler {
     meter: Meter,
+    files: Files,
     status: Status,
     report: Option<Arc<Report>>,
     published: watch::Sender<Published>,
     /// `None` where nothing is kept.
     state: Option<StateFile>,
+    /// Whether somebody starts a new container when the program ends.
+    in_container: bool,
+}
+
+/// Why there is no more to observe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Somebody asked for it.
+    Asked,
+    /// Only a new container can reach the driver again.
+    ShutOut,
+}
+
+// === impl Files ===
+
+impl Files {
+    /// How the files are doing.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let prices = self.prices.borrow().source.clone();
+        let web = self.web.iter().map(|web| web.borrow().clone());
+        iter::once(prices).chain(self.labels.borrow().clone()).chain(web).collect()
+    }
 }
 
 // === impl Sampler ===
@@ -50,14 +101,20 @@ impl Sampler {
     /// A sampler that has not seen anything yet and publishes what it sees; `status` is what is known of the exporter
     /// before the first tick.
     #[must_use]
-    pub fn new(meter: Meter, status: Status, published: watch::Sender<Published>) -> Self {
-        Self { meter, status, report: None, published, state: None }
+    pub fn new(meter: Meter, files: Files, status: Status, published: watch::Sender<Published>) -> Self {
+        Self { meter, files, status, report: None, published, state: None, in_container: false }
     }
 
     /// The same, which keeps its ledger.
     #[must_use]
     pub fn kept_in(self, state: Option<StateFile>) -> Self {
         Self { state, ..self }
+    }
+
+    /// The same, which ends when only a new container can reach the driver again.
+    #[must_use]
+    pub fn in_container(self, in_container: bool) -> Self {
+        Self { in_container, ..self }
     }
 
     /// Observes the feed once in `every` interval, until it is told to stop; then once more, and keeps what it has.
@@ -67,7 +124,8 @@ impl Sampler {
         mut recorder: Option<Recorder>,
         every: Duration,
         mut stop: watch::Receiver<bool>,
-    ) {
+    ) -> End {
+        let mut end = End::Asked;
         let mut news = News::default();
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -83,16 +141,20 @@ impl Sampler {
             let (seen, mut sources) = feed.observe(every).await;
             let seen = Arc::new(seen);
             recorder = record(recorder, &seen).await;
+            self.put_terms_in_force();
             self.take_in(&seen);
             self.status.stopping |= *stop.borrow();
+            if self.in_container && !self.status.stopping && feed.is_shut_out() {
+                (end, self.status.stopping) = (End::ShutOut, true);
+            }
             self.keep().await;
             sources.extend(self.state.as_ref().map(|state| state.source().clone()));
             news.tell(&sources, seen.at);
-            self.status.sources.retain(|status| status.source.is_file());
-            self.status.sources.extend(sources);
+            self.status.sources = self.files.sources().into_iter().chain(sources).collect();
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
+        end
     }
 
     /// Keeps the ledger as it is now; for the last time, if the program is about to end.
@@ -118,6 +180,13 @@ impl Sampler {
         info!(observations = self.status.ticks, "replayed the trace");
         self.publish();
         Ok(())
+    }
+
+    /// Puts in force what the price file says.
+    fn put_terms_in_force(&mut self) {
+        let Priced { terms, status, source: _ } = self.files.prices.borrow_and_update().clone();
+        self.meter.set_terms(terms);
+        self.status.pricing = status;
     }
 
     fn take_in(&mut self, seen: &Observation) {

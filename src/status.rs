@@ -22,6 +22,8 @@ pub struct Published {
 pub struct Status {
     /// Where the observations come from.
     pub mode: Mode,
+    /// When the exporter was started, and its own counters with it; `None` where that does not matter.
+    pub started: Option<UnixTime>,
     /// The node's name, the `node` label of every series.
     pub node: Arc<str>,
     /// The state of each source.
@@ -74,6 +76,8 @@ pub enum Source {
     Labels,
     /// The directory in which the ledger is kept.
     StateFile,
+    /// The file that says who may ask, and over what.
+    WebConfig,
 }
 
 /// How one source is doing.
@@ -96,12 +100,30 @@ pub struct SourceStatus {
 /// The state of the price sheet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PricingStatus {
-    /// Where the operator's prices are; `None` when only the built-in prices are in force.
+    /// Where the operator's prices are; `None` as long as there is no such file.
     pub file: Option<Arc<str>>,
+    /// Which prices are in force.
+    pub in_force: InForce,
+    /// The first 16 digits of the SHA-256 of the file in force, or of the built-in list alone where there is none.
+    pub hash: Arc<str>,
+    /// When the operator's file could last be read; `None` if it never could.
+    pub last_success: Option<UnixTime>,
     /// Whether the operator's file could be read the last time it was tried; true when there is none.
     pub last_reload_successful: bool,
     /// Every mistake in the file, each with its line, key and what was expected.
     pub problems: Vec<Arc<str>>,
+}
+
+/// Which prices are in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InForce {
+    /// The built-in ones alone.
+    #[default]
+    BuiltIn,
+    /// The operator's as they stand in his file.
+    File,
+    /// The operator's as they last could be read.
+    LastGood,
 }
 
 // === impl Published ===
@@ -142,7 +164,7 @@ impl Source {
     /// Whether it is a file, which is read before the first tick.
     #[must_use]
     pub const fn is_file(self) -> bool {
-        matches!(self, Self::Pricing | Self::Labels)
+        matches!(self, Self::Pricing | Self::Labels | Self::WebConfig)
     }
 
     /// The source as a label value.
@@ -155,6 +177,34 @@ impl Source {
             Self::Pricing => "pricing",
             Self::Labels => "labels",
             Self::StateFile => "state_file",
+            Self::WebConfig => "web_config",
+        }
+    }
+}
+
+// === impl PricingStatus ===
+
+impl PricingStatus {
+    /// Which prices are in force instead of those in a file that cannot be used, for people.
+    #[must_use]
+    pub fn meanwhile(&self) -> String {
+        match (self.in_force, self.last_success) {
+            (InForce::BuiltIn, _) | (_, None) => "The built-in prices are in force.".to_owned(),
+            (_, Some(at)) => format!("The prices that were read at {at} stay in force."),
+        }
+    }
+}
+
+// === impl InForce ===
+
+impl InForce {
+    /// Which they are as a label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built_in",
+            Self::File => "file",
+            Self::LastGood => "last_good",
         }
     }
 }

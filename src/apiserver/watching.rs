@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -9,7 +10,7 @@ use kube::Client;
 use kube::api::{ListParams, VersionMatch, WatchEvent, WatchParams};
 use kube::core::Request;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::Error;
@@ -88,6 +89,8 @@ pub(super) struct Watching<C> {
     collection: C,
     node: String,
     next: Next,
+    /// Notified when all that there is, is to be told again.
+    list_anew: Arc<Notify>,
 }
 
 /// What to ask next.
@@ -105,7 +108,13 @@ enum Next {
 
 impl<C: Watched> Watching<C> {
     pub(super) fn new(client: Client, collection: C, node: &str) -> Self {
-        Self { client, collection, node: node.to_owned(), next: Next::List("0".to_owned()) }
+        let next = Next::List("0".to_owned());
+        Self { client, collection, node: node.to_owned(), next, list_anew: Arc::default() }
+    }
+
+    /// The same, which tells all that there is again whenever it is notified.
+    pub(super) fn listing_anew_on(self, list_anew: Arc<Notify>) -> Self {
+        Self { list_anew, ..self }
     }
 
     /// Tells what is and what becomes of it for as long as somebody listens.
@@ -140,12 +149,17 @@ impl<C: Watched> Watching<C> {
             // Nothing is lost: the next list has it.
             Err(error) if error.is_wrong_version() => {
                 tracing::debug!(collection = ?self.collection, "the version is gone: listing again");
-                if let Next::Watch(version) = &self.next {
-                    self.next = Next::List(version.clone());
-                }
+                self.list_next();
                 Ok(())
             }
             ended => ended,
+        }
+    }
+
+    /// Lists all that there is before watching on.
+    fn list_next(&mut self) {
+        if let Next::Watch(version) = &self.next {
+            self.next = Next::List(version.clone());
         }
     }
 
@@ -200,7 +214,14 @@ impl<C: Watched> Watching<C> {
         let mut events = Box::pin(events);
         self.tell(told, News::Stands).await;
         loop {
-            let event = timeout(SILENCE_MAX, events.next()).await;
+            let event = tokio::select! {
+                event = timeout(SILENCE_MAX, events.next()) => event,
+                // Nothing is lost: the list is as new as what was told last, and the next watch goes on from it.
+                () = self.list_anew.notified() => {
+                    self.list_next();
+                    return Ok(());
+                }
+            };
             let event = event.map_err(|_| Error::Deadline { asked, deadline: SILENCE_MAX })?;
             let Some(event) = event else { return Ok(()) };
             let news = self.read(event.map_err(failed)?)?;

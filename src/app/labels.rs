@@ -1,47 +1,76 @@
 //! Who pays for pods that do not say so.
 
-use std::path::PathBuf;
-
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::apiserver::LabelPolicy;
-use crate::args::MOUNTED_LABELS;
+use super::files::WrittenFile;
+use crate::apiserver::{LabelPolicy, LabelSource, Payers, Reading, WholeGpus};
+use crate::args::{Args, MOUNTED_LABELS};
 use crate::clock;
 use crate::labels_file;
 use crate::status::{Source, SourceStatus};
+use crate::yaml::problem::Problem;
 
-/// Who pays for pods that do not say so: what the operator has written, or nothing if it cannot be read.
-pub(super) fn read(file: Option<PathBuf>) -> (LabelPolicy, Option<SourceStatus>) {
-    let mounted = || Some(PathBuf::from(MOUNTED_LABELS)).filter(|path| path.exists());
-    let Some(path) = file.or_else(mounted) else { return (LabelPolicy::default(), None) };
-    let name = path.display().to_string();
-    let (policy, problems) = match labels_file::read(&path) {
-        Ok(policy) => {
-            info!(file = %name, "the labels of pods that have none are read");
-            (policy, Vec::new())
-        }
-        Err(problems) => (LabelPolicy::default(), problems),
-    };
-    let problems: Vec<String> = problems.iter().map(|problem| problem.in_file(&name)).collect();
-    for problem in &problems {
-        warn!("{problem}");
-    }
-    let up = problems.is_empty();
-    if !up {
-        warn!(file = %name, "pods pay by their own labels alone: correct the file and restart");
-    }
-    let source = SourceStatus {
-        source: Source::Labels,
-        up,
-        last_success: up.then(clock::wall),
-        errors: u64::try_from(problems.len()).unwrap_or(u64::MAX),
-        duration: None,
-        message: problems.first().map(|problem| told(problem, problems.len() - 1).into()),
-    };
-    (policy, Some(source))
+/// The file of labels, and how pods are read by what it says.
+pub(super) struct LabelsFile {
+    file: WrittenFile,
+    typed: Vec<LabelSource>,
+    gpus: WholeGpus,
+    reading: watch::Sender<Reading>,
+    source: watch::Sender<Option<SourceStatus>>,
 }
 
-/// A mistake, and how many more there are.
-fn told(problem: &str, more: usize) -> String {
-    if more == 0 { problem.to_owned() } else { format!("{problem} (and {more} more, see the log)") }
+// === impl LabelsFile ===
+
+impl LabelsFile {
+    /// Reads the file of labels as it stands now, and says how pods are read now and from then on.
+    pub(super) fn open(args: &Args) -> Self {
+        let file = WrittenFile::new(Source::Labels, args.labels_file.clone(), MOUNTED_LABELS);
+        let (typed, gpus) = (args.label_sources.clone(), super::whole_gpus(&args.kubelet_resources));
+        let payers = Payers::new(typed.clone(), LabelPolicy::default());
+        let reading = watch::Sender::new(Reading { payers, gpus: gpus.clone() });
+        let mut opened = Self { file, typed, gpus, reading, source: watch::Sender::new(None) };
+        if opened.file.is_there() {
+            opened.look(true);
+        }
+        opened
+    }
+
+    /// How pods are read.
+    pub(super) fn reading(&self) -> watch::Receiver<Reading> {
+        self.reading.subscribe()
+    }
+
+    /// How the file is doing; `None` as long as there is none.
+    pub(super) fn source(&self) -> watch::Receiver<Option<SourceStatus>> {
+        self.source.subscribe()
+    }
+
+    /// Looks for news; `is_told` if somebody wants the file to be read whether it has changed or not.
+    pub(super) fn look(&mut self, is_told: bool) {
+        let Some(read) = self.file.look(is_told) else { return };
+        match read.map_err(|problem| vec![problem]).and_then(|text| labels_file::parse(&text)) {
+            Ok(policy) => {
+                self.file.accept(clock::wall());
+                let payers = Payers::new(self.typed.clone(), policy);
+                self.reading.send_replace(Reading { payers, gpus: self.gpus.clone() });
+                info!(file = %self.file.name, "the labels of pods that have none are read");
+                self.source.send_replace(Some(self.file.source().clone()));
+            }
+            Err(problems) => self.refuse(&problems, is_told),
+        }
+    }
+
+    fn refuse(&mut self, problems: &[Problem], is_told: bool) {
+        if !self.file.refuse(problems, is_told) {
+            return;
+        }
+        let source = self.file.source().clone();
+        let meanwhile = match source.last_success {
+            Some(at) => format!("the labels that were read at {at} stay in force"),
+            None => "pods pay by their own labels alone".to_owned(),
+        };
+        warn!(file = %self.file.name, "{meanwhile}: correct the file");
+        self.source.send_replace(Some(source));
+    }
 }

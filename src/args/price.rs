@@ -1,8 +1,10 @@
 //! What may be asked about prices.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::price_model;
+use super::{Switch, price_model};
 use crate::cost::pricing::PriceModel;
 
 /// A question about a price.
@@ -45,6 +47,10 @@ pub struct PriceArgs {
     #[arg(long = "price-model", value_name = "MODEL", value_parser = price_model())]
     pub price_model: Option<PriceModel>,
 
+    /// Which prices are asked.
+    #[command(flatten)]
+    pub sheet: SheetArgs,
+
     /// How to answer.
     #[arg(long, value_name = "FORM", default_value = "table")]
     pub output: Output,
@@ -72,9 +78,25 @@ pub struct ListArgs {
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,
 
+    /// Which prices are asked.
+    #[command(flatten)]
+    pub sheet: SheetArgs,
+
     /// How to answer.
     #[arg(long, value_name = "FORM", default_value = "table")]
     pub output: Output,
+}
+
+/// Which prices are asked, where that was not said before the command.
+#[derive(Clone, Debug, Args)]
+pub struct SheetArgs {
+    /// Your prices. [default: as without the command]
+    #[arg(long = "pricing.file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Whether to know the list prices of instances. [default: on]
+    #[arg(long = "pricing.catalogue", value_name = "WHETHER")]
+    pub catalogue: Option<Switch>,
 }
 
 /// The form of an answer.
@@ -89,6 +111,15 @@ pub enum Output {
 // === impl PriceArgs ===
 
 impl PriceArgs {
+    /// Which prices are asked.
+    #[must_use]
+    pub fn sheet(&self) -> &SheetArgs {
+        match &self.list {
+            Some(PriceCommand::List(list)) => &list.sheet,
+            None => &self.sheet,
+        }
+    }
+
     /// Whether the node that is meant is this one, since nothing was said of another.
     #[must_use]
     pub fn is_about_this_node(&self) -> bool {
@@ -102,6 +133,7 @@ impl PriceArgs {
             instance_type,
             labels,
             price_model: _,
+            sheet: _,
             output: _,
         } = self;
         let named = [gpu, provider, region, zone, instance_type].into_iter().any(Option::is_some);

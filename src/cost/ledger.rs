@@ -25,6 +25,10 @@ const FOLDED_MAX: usize = 10_000;
 /// for ten thousand years.
 const PLAUSIBLE: u128 = u128::MAX >> 20;
 
+/// How many pods that hold nothing any more have a line, so that the number of series is bounded however many come and
+/// go: more than one a second over the usual retention.
+const ENDED_MAX: usize = 1_000;
+
 /// All accounts of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -42,6 +46,8 @@ pub struct Ledger {
     pub held: Cost,
     /// What was charged to pods whose accounts are closed.
     pub closed: Cost,
+    /// How many of those had to go before their retention was over.
+    pub dropped_pods: u64,
 }
 
 /// Identity of a pod's account.
@@ -87,6 +93,8 @@ pub struct DeviceAccount {
 pub struct PodAccount {
     /// When it was opened.
     pub since: UnixTime,
+    /// How long ago that was; never goes back, even where the wall clock does.
+    pub age: Span,
     /// What the pod was when it last held something.
     pub description: Description,
     /// Money and time by state.
@@ -187,16 +195,54 @@ impl Ledger {
         self.folded.len()
     }
 
-    /// Marks the pods that hold nothing at `now` as ended, and drops those that ended more than `retention` ago.
+    /// Marks the pods that hold nothing at `now` as ended, and drops those that ended more than `retention` ago, or
+    /// longest ago where too many have ended.
     pub fn expire(&mut self, now: Uptime, retention: Span, holds: impl Fn(&PodId) -> bool) {
-        self.pods.retain(|pod, account| {
+        let wall = self.now;
+        for (pod, account) in &mut self.pods {
             account.ended = if holds(pod) { None } else { Some(account.ended.unwrap_or(now)) };
-            let stays = account.ended.is_none_or(|ended| now.since(ended) <= retention);
+            let age = wall.as_millis().saturating_sub(account.since.as_millis());
+            account.age = account.age.max(Span::from_millis(age));
+        }
+        self.close(|ended| now.since(ended) > retention);
+        self.drop_surplus();
+    }
+
+    /// Drops those who ended longest ago where too many have; of those who ended at once, the first by name.
+    fn drop_surplus(&mut self) {
+        let mut ended: Vec<Uptime> = self.pods.values().filter_map(|account| account.ended).collect();
+        let surplus = ended.len().saturating_sub(ENDED_MAX);
+        if surplus == 0 {
+            return;
+        }
+        let (before, last, _) = ended.select_nth_unstable(surplus - 1);
+        let last = *last;
+        let mut with_the_last = surplus - before.iter().filter(|ended| **ended < last).count();
+        self.dropped_pods += self.close(|ended| {
+            let is_last = ended == last && with_the_last > 0;
+            with_the_last -= usize::from(is_last);
+            is_last || ended < last
+        });
+    }
+
+    /// Closes the accounts of the pods that ended at such a time, and says how many they were.
+    fn close(&mut self, mut is_over: impl FnMut(Uptime) -> bool) -> u64 {
+        let mut closed = 0;
+        self.pods.retain(|_, account| {
+            let stays = !account.ended.is_some_and(&mut is_over);
             if !stays {
                 self.closed += account.totals.total_cost();
+                closed += 1;
             }
             stays
         });
+        closed
+    }
+
+    /// How many pods lost their line before their retention was over.
+    #[must_use]
+    pub fn dropped_pods(&self) -> u64 {
+        self.dropped_pods
     }
 
     /// Begins to count from another boot at `now`: the driver's counters begin again, and whoever had ended has ended now,
@@ -287,5 +333,69 @@ impl PodAccount {
     pub fn add_energy(&mut self, millijoules: u128, rates: Option<&EnergyRates>) {
         self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + millijoules);
         self.electricity.add(rates.map(|rates| rates.over(millijoules)).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::pricing::PriceModel;
+
+    const RETENTION: Span = Span::from_secs(900);
+
+    fn pod(n: usize) -> PodId {
+        PodId { namespace: "ns".into(), name: format!("{n:04}").into(), uid: "".into() }
+    }
+
+    fn at(seconds: usize) -> Uptime {
+        Uptime::from_nanos(seconds as u64 * 1_000_000_000)
+    }
+
+    /// A ledger of so many pods, each of which was charged a cent.
+    fn ledger(pods: usize) -> Ledger {
+        let mut ledger = Ledger::default();
+        let payer = Payer {
+            namespace: "ns".into(),
+            labels: CostLabels::default(),
+            gpu_model: "m".into(),
+            price_model: Some(PriceModel::OnDemand),
+        };
+        let amount = Amount { cost: Some(Cost::from_cents(1)), time: GpuTime::from_nanos(1) };
+        for n in 0..pods {
+            let (gpu, pod) = (&"GPU-0".into(), Some(&pod(n)));
+            ledger.post(&Charge { gpu, pod, payer: &payer, state: State::Used, amount });
+            ledger.device(gpu).bill += Cost::from_cents(1);
+        }
+        ledger
+    }
+
+    #[test]
+    fn of_too_many_that_ended_those_who_ended_first_go() {
+        let mut ledger = ledger(ENDED_MAX + 5);
+        // One that ended long after the others begins the alphabet, and one goes on.
+        let names = |ledger: &Ledger| ledger.pods.keys().map(|pod| pod.name.to_string()).collect::<Vec<_>>();
+        ledger.expire(at(1), RETENTION, |it| *it == pod(0) || *it == pod(9));
+        assert_eq!((ledger.pods.len(), ledger.dropped_pods()), (ENDED_MAX + 2, 3));
+        assert_eq!(names(&ledger)[..2], ["0000", "0004"], "of those who ended at once the first by name");
+        ledger.expire(at(2), RETENTION, |it| *it == pod(9));
+        assert_eq!((ledger.pods.len(), ledger.dropped_pods()), (ENDED_MAX + 1, 4));
+        assert_eq!(names(&ledger)[..2], ["0000", "0005"]);
+        assert_eq!(ledger.imbalance(), Cost::ZERO, "their money is not lost");
+        // Those who go when their time is over are not dropped.
+        ledger.expire(at(1_000), RETENTION, |it| *it == pod(9));
+        assert_eq!((names(&ledger), ledger.dropped_pods()), (vec!["0009".to_owned()], 4));
+        assert_eq!(ledger.imbalance(), Cost::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_makes_no_pod_younger() {
+        let mut ledger = Ledger::default();
+        ledger.set_time(UnixTime::from_millis(100_000));
+        ledger.pod(&pod(0));
+        for (now, age) in [(100_000, 0), (160_000, 60_000), (90_000, 60_000), (170_000, 70_000)] {
+            ledger.set_time(UnixTime::from_millis(now));
+            ledger.expire(at(1), RETENTION, |_| true);
+            assert_eq!(ledger.pods[&pod(0)].age, Span::from_millis(age), "{now}");
+        }
     }
 }

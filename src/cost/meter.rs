@@ -47,6 +47,15 @@ pub struct Policy {
     pub rules: Rules,
 }
 
+/// What may change while the meter runs.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What GPUs cost.
+    pub prices: Arc<PriceSheet>,
+    /// How GPUs are divided among their holders.
+    pub rules: Rules,
+}
+
 /// Turns observations into a ledger.
 #[derive(Debug)]
 pub struct Meter {
@@ -87,6 +96,12 @@ impl Meter {
     /// Puts other prices in force, from the next interval on; the open one keeps the rate it began with.
     pub fn set_prices(&mut self, prices: Arc<PriceSheet>) {
         self.prices = prices;
+    }
+
+    /// Puts other terms in force, from the next interval on; the open one ends on those it began with.
+    pub fn set_terms(&mut self, Terms { prices, rules }: Terms) {
+        self.policy.rules = rules;
+        self.set_prices(prices);
     }
 
     /// Closes the open interval with what was seen, opens the next one, and says how things stand.

@@ -55,6 +55,8 @@ pub struct Report {
     pub capacity_type: Option<CapacityType>,
     /// Payers that share a line because there are too many of them.
     pub folded_payers: usize,
+    /// Pods whose lines went before their retention was over, because too many had ended; since the ledger began.
+    pub dropped_pods: u64,
     /// The prices that are in force.
     pub prices: Arc<PriceSheet>,
     /// What energy costs and emits from now on; `None` if the operator wrote nothing about it.
@@ -115,7 +117,7 @@ pub struct FormerDevice {
     pub totals: Totals,
     /// Millijoules since the ledger began; `None` if it was never measured.
     pub energy_millijoules: Option<u128>,
-    /// What that energy cost and emitted; not part of its bill.
+    /// What its energy cost and emitted since there are terms for that; not part of its bill.
     pub electricity: Electricity,
     /// Held time while its utilization was below 30 %, from 30 to 70 %, above 70 %.
     pub bands: [GpuTime; 3],
@@ -208,6 +210,8 @@ pub struct PodLine {
     pub gpu_model: Arc<str>,
     /// When its account was opened: when its counters were 0.
     pub since: UnixTime,
+    /// How long ago that was, as far as was ever seen: a wall clock that steps back makes no pod younger.
+    pub age: Span,
     /// Money and time since then.
     pub totals: Totals,
     /// Work beyond its share, in money; not part of any bill.

@@ -14,7 +14,7 @@ use crate::cost::money::{Cost, Grams, Rate};
 use crate::cost::report::{Report, State};
 use crate::ledger_json;
 use crate::observation::{Span, UnixTime};
-use crate::status::{Mode, PricingStatus, Published, Source, SourceStatus};
+use crate::status::{InForce, Mode, PricingStatus, Published, Source, SourceStatus};
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -145,8 +145,19 @@ fn source_banner(source: &SourceStatus, now: Option<UnixTime>) -> Markup {
         }
         Source::Labels => {
             let message = source.message.as_deref().unwrap_or_default();
-            let rest = html! { "Pods pay by their own labels alone. " (message) };
-            return banner("down", "The file of labels has mistakes.", &rest);
+            let rest = html! {
+                @match source.last_success {
+                    Some(at) => { "The labels that were read at " (at.to_string()) " stay in force. " },
+                    None => "Pods pay by their own labels alone. ",
+                }
+                (message)
+            };
+            return banner("down", "The file of labels cannot be used.", &rest);
+        }
+        Source::WebConfig => {
+            let message = source.message.as_deref().unwrap_or_default();
+            let rest = html! { "What was read before stays in force. " (message) };
+            return banner("down", "The web configuration has mistakes.", &rest);
         }
         // It has a banner of its own, which tells every mistake.
         Source::Pricing => return html! {},
@@ -181,13 +192,13 @@ fn pricing_banner(pricing: &PricingStatus) -> Markup {
     let file = pricing.file.as_deref().unwrap_or("The price file");
     let more = pricing.problems.len().saturating_sub(PROBLEMS_SHOWN);
     let list = html! {
-        "The built-in prices are in force."
+        (pricing.meanwhile())
         ul {
             @for problem in pricing.problems.iter().take(PROBLEMS_SHOWN) { li { (problem) } }
             @if more > 0 { li { "and " (more) " more" } }
         }
     };
-    banner("down", &format!("{file} has mistakes."), &list)
+    banner("down", &format!("{file} cannot be used."), &list)
 }
 
 fn unpriced_banner(report: &Report) -> Markup {
@@ -349,6 +360,20 @@ fn footer(published: &Published, telemetry_path: &str) -> Markup {
                 " · " a href=(format!("./{metrics}")) { (telemetry_path) }
                 " · " a href=(format!(".{}", ledger_json::PATH)) { (ledger_json::PATH) }
                 " · " a href="./-/ready" { "/-/ready" } " · " a href="./-/healthy" { "/-/healthy" } }
+            p #prices { (prices_in_force(&published.status.pricing)) }
         }
+    }
+}
+
+/// Which prices are in force, so that people on two nodes can see whether they are the same.
+fn prices_in_force(pricing: &PricingStatus) -> Markup {
+    let file = pricing.file.as_deref().unwrap_or("your file");
+    html! {
+        @match (pricing.in_force, pricing.last_success) {
+            (InForce::BuiltIn, _) | (_, None) => "Prices: the built-in ones alone",
+            (InForce::File, Some(at)) => { "Prices: " (file) ", read " (words::moment(at)) },
+            (InForce::LastGood, Some(at)) => { "Prices: " (file) " as it was " (words::moment(at)) },
+        }
+        @if !pricing.hash.is_empty() { " · SHA-256 " code { (pricing.hash) "…" } }
     }
 }

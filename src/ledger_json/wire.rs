@@ -41,6 +41,11 @@ pub(crate) struct SourceState {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Pricing {
     pub(crate) file: Option<String>,
+    /// `file`, `last_good` or `built_in`; `None` if an older exporter does not say.
+    pub(crate) in_force: Option<String>,
+    pub(crate) hash: Option<String>,
+    /// `None` if the file could never be read.
+    pub(crate) last_success: Option<String>,
     pub(crate) last_reload_successful: bool,
     pub(crate) problems: Vec<String>,
 }

@@ -209,8 +209,8 @@ catalog! {
             "Allocated devices that could not be mapped to a GPU of this node at the last tick.";
         AllocationConflicts: Counter "gpu_cost_exporter_allocation_conflicts_total" &[],
             "How often two pods were found to name one exclusive device.";
-        SeriesDropped: Counter "gpu_cost_exporter_series_dropped_total" &[],
-            "Payers without a line of their own in showback, because there are too many: their money is on a line whose labels are __other__.";
+        SeriesDropped: Counter "gpu_cost_exporter_series_dropped_total" &["reason"],
+            "What has no series because there are too many: reason=payers is payers without a line of their own in showback, whose money is on a line with the labels __other__; reason=finished_pods is pods that ended and left early, whose money stays with who paid.";
         Ticks: Counter "gpu_cost_exporter_ticks_total" &[],
             "Observations that were made since the exporter started.";
         TickOverruns: Counter "gpu_cost_exporter_tick_overruns_total" &[],
@@ -220,7 +220,11 @@ catalog! {
         StateWriteErrors: Counter "gpu_cost_exporter_state_write_errors_total" &[],
             "States of the ledger that could not be written to disk, or not in time, since the exporter started. Absent where the ledger is not kept on disk.";
         PricingReload: Reading "gpu_cost_exporter_pricing_last_reload_successful" &[],
-            "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the built-in prices are in force.";
+            "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the prices that were last read stay in force, or else the built-in ones.";
+        PricingReloadTime: Reading "gpu_cost_exporter_pricing_last_reload_success_timestamp_seconds" &[],
+            "When the price file could last be read, in seconds since the epoch, over restarts where state is kept. Absent if it never could.";
+        PricingInfo: Info "gpu_cost_exporter_pricing_info" &["source", "hash"],
+            "Which prices are in force; always 1. source=file is the price file as it stands, last_good as it last could be read, built_in the built-in prices alone; hash has the first 16 digits of that file's SHA-256, as sha256sum shows them.";
         PricingAsOf: Reading "gpu_cost_exporter_pricing_as_of_timestamp_seconds" &[],
             "The day of the oldest price in force, in seconds since the epoch: of the operator's prices if he dated one, else of the built-in list. Absent if none is dated.";
     }

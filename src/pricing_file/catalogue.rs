@@ -72,6 +72,7 @@ fn instance(line: &Line<'_>, committed: Option<&Line<'_>>, shared: &mut Shared) 
             prices.provenance.insert(model, shared.provenance(of("source"), of("source_date")));
         }
     }
+    // Not those of all upfront: nothing on a node says how a commitment was paid, and this is paid by the hour.
     for (model, column) in [
         (PriceModel::Reserved1y, "reserved_1y_no_upfront_usd_per_hour"),
         (PriceModel::Reserved3y, "reserved_3y_no_upfront_usd_per_hour"),

@@ -21,6 +21,7 @@ use crate::procfs::Procfs;
 use crate::status::{Source, SourceStatus};
 
 use super::release;
+use super::shut_out::ShutOut;
 use super::workers::Workers;
 
 /// The shortest time that the driver is given for an answer, however short the tick is.
@@ -64,6 +65,7 @@ pub struct NodeFeed {
     holdable: BTreeMap<Arc<str>, Vec<DeviceId>>,
     node: Arc<Node>,
     boot: Arc<str>,
+    shut_out: ShutOut,
     /// Until when somebody wants the driver for himself; `None` where nobody can ask for it.
     wanted: Option<watch::Receiver<Option<Uptime>>>,
     /// When the pods were last known to be as the API server told them.
@@ -94,6 +96,15 @@ impl Feed {
             }
         }
     }
+
+    /// Whether the driver worked and is out of reach for as long as this container lives.
+    #[must_use]
+    pub fn is_shut_out(&self) -> bool {
+        match self {
+            Self::Node(node) => node.shut_out.is_for_good(clock::uptime()),
+            Self::Demo { .. } => false,
+        }
+    }
 }
 
 // === impl NodeFeed ===
@@ -118,6 +129,7 @@ impl NodeFeed {
             described: None,
             workers: None,
             wanted: None,
+            shut_out: ShutOut::default(),
             node,
             boot: clock::boot(),
             pods_told_at: None,
@@ -209,7 +221,9 @@ impl NodeFeed {
             return Reading::default();
         }
         let reading = self.driver.read(clock::wall(), patience).await;
-        self.take_stock(&reading, clock::wall(), clock::uptime().since(asked));
+        let now = clock::uptime();
+        self.take_stock(&reading, clock::wall(), now.since(asked));
+        self.shut_out.take_in(&reading, now);
         reading
     }
 

@@ -41,6 +41,8 @@ pub(super) struct WireState {
     folded: Vec<WirePayerKey>,
     held: u128,
     closed: u128,
+    #[serde(default)]
+    dropped_pods: u64,
     conflicts: u64,
     memory: WireMemory,
     interval: WireInterval,
@@ -68,7 +70,7 @@ impl WireState {
     pub(super) fn of(kept: &Kept, identity: &Identity) -> Self {
         let Kept { ledger_start, ledger, conflicts, memory, interval } = kept;
         // The time of day is the next observation's.
-        let Ledger { now: _, devices, pods, payers, folded, held, closed } = ledger;
+        let Ledger { now: _, devices, pods, payers, folded, held, closed, dropped_pods } = ledger;
         Self {
             node: (&identity.node).into(),
             mode: (&identity.mode).into(),
@@ -80,6 +82,7 @@ impl WireState {
             folded: folded.iter().map(WirePayerKey::of).collect(),
             held: held.units(),
             closed: closed.units(),
+            dropped_pods: *dropped_pods,
             conflicts: *conflicts,
             memory: WireMemory::of(memory),
             interval: WireInterval::of(interval),
@@ -102,6 +105,7 @@ impl WireState {
             folded: self.folded.into_iter().map(WirePayerKey::payer).collect::<Result<_, _>>()?,
             held: Cost::from_units(self.held),
             closed: Cost::from_units(self.closed),
+            dropped_pods: self.dropped_pods,
         };
         Ok(Kept {
             ledger_start: UnixTime::from_millis(self.ledger_start),

@@ -17,7 +17,7 @@ OVERLAYS = sorted(path.name for path in (KUSTOMIZE / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (KUSTOMIZE / "components").iterdir())
 
 # Flags that the manifests already pass and the program gets from other changes. It is to become empty.
-COMING = {"--web.config.file"}
+COMING = set()
 
 
 def base():

@@ -37,7 +37,8 @@ impl Follower {
 
     fn with(kubeconfig: PathBuf) -> Self {
         let access = Access::Kubeconfig(kubeconfig);
-        let settings = Settings { access, node: NODE.into(), reading: Reading::default() };
+        let reading = watch::Sender::new(Reading::default());
+        let settings = Settings { access, node: NODE.into(), reading: reading.subscribe() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let changed = Arc::new(Notify::new());
         let (publish, latest) = watch::channel(Latest::unasked(NODE.into()));

@@ -18,6 +18,8 @@ mod apiserver;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod labels_file;
@@ -29,6 +31,8 @@ mod metrics;
 mod page;
 #[cfg(test)]
 mod pricing;
+#[cfg(test)]
+mod web_config;
 
 // The whole: the built binary on a node made of fakes, with real scrapes.
 #[cfg(test)]
@@ -52,11 +56,15 @@ mod price_command;
 #[cfg(test)]
 mod released;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod state;
 #[cfg(test)]
 mod timelines;
+#[cfg(test)]
+mod who_may_ask;
 #[cfg(test)]
 mod whose_claim;
 #[cfg(test)]
@@ -76,7 +84,13 @@ mod fuzz;
 #[cfg(test)]
 mod deploy;
 
+// What Prometheus makes of it: recording rules and alerts, by its own tool.
+#[cfg(test)]
+mod rules;
+
 // Rules about the repository itself, which the compiler cannot keep.
+#[cfg(test)]
+mod sbom;
 #[cfg(test)]
 mod tidy;
 

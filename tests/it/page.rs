@@ -207,7 +207,7 @@ fn what_is_wrong_is_said_first_with_what_to_do() {
             NVML_DOWN,
             "The kubelet does not answer. Cannot connect to the pod-resources socket: mount <it>. Which pod",
             "The API server does not answer. Connection refused. It last answered 5 min ago.",
-            "/config/pricing.yaml has mistakes.",
+            "/config/pricing.yaml cannot be used.",
             "line 10: spot: expected a number, found \"<b>\" and 2 more",
         ],
     );

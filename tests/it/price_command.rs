@@ -121,6 +121,34 @@ fn the_operators_file_is_asked_too() {
 }
 
 #[test]
+fn which_prices_are_asked_may_be_said_before_the_command_and_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str, dollars: u32| {
+        let file = directory.path().join(name);
+        fs::write(&file, format!("gpu_pricing: {{ nvidia-t4: {{ on_demand: {dollars} }} }}\n")).unwrap();
+        flag("--pricing.file", &file)
+    };
+    let (one, two) = (path("one.yaml", 1), path("two.yaml", 2));
+    let price = |args: &[&str]| answer(args)["dollars_per_hour"].clone();
+    assert_eq!(price(&[&one, "price", "--gpu=t4"]), json!(1.0));
+    assert_eq!(price(&["price", "--gpu=t4", &one]), json!(1.0));
+    assert_eq!(price(&[&one, "price", "--gpu=t4", &two]), json!(2.0));
+    let off = "--pricing.catalogue=off";
+    let rule = |args: &[&str]| answer(&[args, A3].concat())["rule"].clone();
+    assert_eq!(rule(&["price", "--gpu=h100"]), json!("catalogue:gcp/us-central1/a3-highgpu-8g@2026-07-30"));
+    assert_eq!(rule(&["price", "--gpu=h100", off]), json!("built_in"));
+    assert_eq!(rule(&[off, "price", "--gpu=h100"]), json!("built_in"));
+    assert_eq!(rule(&[off, "price", "--gpu=h100", "--pricing.catalogue=on"]), rule(&["price", "--gpu=h100"]));
+    let rows = |args: &[&str]| run(args).1.lines().count();
+    assert!(rows(&["price", "list", "--gpu=t4"]) > 1 && rows(&["price", "list", "--gpu=t4", off]) == 1);
+    assert_eq!(rows(&[off, "price", "list", "--gpu=t4"]), 1);
+    for command in ["check", "explain"] {
+        assert!(!run(&[command, "--help"]).1.contains("--pricing"), "{command}");
+        assert_eq!(run(&[command, off]).0, Some(64), "{command}");
+    }
+}
+
+#[test]
 fn this_node_is_asked_when_no_other_is_described() {
     let node = FakeNode::new(&Node::new([Board::t4(0), Board::t4(1)]));
     let server = FakeApiServer::start();

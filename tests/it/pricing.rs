@@ -5,6 +5,7 @@
 mod any_text;
 mod catalogue;
 mod energy;
+mod meant;
 mod resolution;
 
 use std::fmt::Write as _;

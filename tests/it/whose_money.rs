@@ -111,8 +111,50 @@ fn a_wrong_file_of_labels_is_told_and_pods_pay_by_their_own() {
     let said = "labels.yaml:2: namespaces.ml.teem: expected one of team, project, model, environment, cost_center, \
                 department, task_type, found an unknown key; did you mean `team`?";
     assert!(log.contains(said) && log.contains("labels.yaml:3: namespaces.web: expected a map"), "{log}");
-    assert!(daemon.get("/").text().contains("The file of labels has mistakes."));
+    assert!(daemon.get("/").text().contains("The file of labels cannot be used."));
     assert_eq!(daemon.get("/-/ready").status, 200);
+}
+
+#[test]
+fn another_file_of_labels_moves_only_the_money_from_then_on() {
+    let (node, server) = (node(), FakeApiServer::start());
+    let file = node.path("labels.yaml");
+    let write = |text: &str| {
+        fs::write(node.path("labels.new"), text).unwrap();
+        fs::rename(node.path("labels.new"), &file).unwrap();
+    };
+    write("namespaces: { ml: { team: first } }\n");
+    server.apply(&chat("uid-1", &[]));
+    let daemon = start(&node, &server, &[&flag("--labels.file", &file)]);
+    let first = paid_by(&daemon, "first").sum(SHOWBACK, &[("team", "first")]);
+    let lists =
+        |server: &FakeApiServer| server.asked("pods").iter().filter(|it| !it.contains("watch=")).count();
+    let listed = lists(&server);
+
+    write("namespaces: { ml: { team: second } }\n");
+    let scrape = paid_by(&daemon, "second");
+    assert!(scrape.sum(SHOWBACK, &[("team", "first")]) >= first);
+    assert_eq!(scrape.value(INFO, &[("pod_uid", "uid-1"), ("team", "second")]), Some(1.0));
+    assert_eq!((lists(&server), scrape.value(UP, &[("source", "apiserver")])), (listed + 1, Some(1.0)));
+
+    // A wrong one changes nothing, and what the API server tells meanwhile is read by the last good one.
+    write("namespaces: { ml: { teem: third } }\n");
+    daemon.scrape_until("the mistake", |scrape| {
+        (scrape.value(UP, &[("source", "labels")]) == Some(0.0)).then_some(())
+    });
+    server.apply(&chat("uid-1", &[("project", "new")]));
+    daemon.scrape_until("another project", |scrape| {
+        let is = [("team", "second"), ("project", "new")];
+        scrape.value(INFO, &is)
+    });
+    daemon.wait_for_log("namespaces.ml.teem");
+    assert!(daemon.get("/").text().contains("stay in force"));
+
+    write("namespaces: { ml: { team: fourth } }\n");
+    daemon.hang_up();
+    let scrape = paid_by(&daemon, "fourth");
+    assert_eq!(scrape.value(UP, &[("source", "labels")]), Some(1.0));
+    assert_eq!(scrape.value("gpu_cost_exporter_source_errors_total", &[("source", "labels")]), Some(1.0));
 }
 
 #[test]

@@ -52,6 +52,7 @@ impl Meter {
             price_model: open.price_model,
             capacity_type: open.capacity_type.clone(),
             folded_payers: self.ledger.folded_payers(),
+            dropped_pods: self.ledger.dropped_pods(),
             prices: Arc::clone(&self.prices),
             energy: open.energy.clone(),
         }
@@ -176,6 +177,7 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
         workload: description.workload.clone(),
         gpu_model: description.gpu_models.iter().map(|model| &**model).collect::<Vec<_>>().join(",").into(),
         since: account.since,
+        age: account.age,
         totals: account.totals.clone(),
         burst: account.burst,
         energy_millijoules: account.energy_millijoules,

@@ -4,12 +4,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::energy::WireElectricity;
 use super::text::{Text, WireTotals, price_model};
 use crate::cost::ledger::{Description, DeviceAccount, PayerAccount, PodAccount, PodId};
-use crate::cost::money::{Cost, GpuTime};
+use crate::cost::money::{Cost, GpuTime, Grams};
+use crate::cost::pricing::Electricity;
 use crate::cost::report::{Payer, XidLine};
-use crate::observation::{CostLabels, UnixTime, Uptime, Workload};
+use crate::observation::{CostLabels, Span, UnixTime, Uptime, Workload};
+
+/// What some energy cost and emitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct WireElectricity {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<u128>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    co2e: Option<u128>,
+}
 
 /// The account of a GPU.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,7 +29,7 @@ pub(super) struct WireDevice {
     bill: u128,
     energy_millijoules: Option<u128>,
     energy_reading: Option<u64>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "WireElectricity::is_none")]
     electricity: WireElectricity,
     bands: [u128; 3],
     xids: Vec<WireXid>,
@@ -46,10 +55,12 @@ pub(super) struct WirePod {
     totals: WireTotals,
     burst: u128,
     energy_millijoules: Option<u128>,
-    #[serde(default)]
-    electricity: WireElectricity,
     last_active: Option<u64>,
     ended: Option<u64>,
+    #[serde(default)]
+    age: u64,
+    #[serde(default, skip_serializing_if = "WireElectricity::is_none")]
+    electricity: WireElectricity,
     #[serde(default)]
     labels: WireLabels,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,14 +117,16 @@ fn is_nothing(text: &Text) -> bool {
 
 impl WireDevice {
     pub(super) fn of((uuid, account): (&Arc<str>, &DeviceAccount)) -> Self {
-        let DeviceAccount { since, totals, bill, energy_millijoules, energy_reading, bands, .. } = account;
+        let DeviceAccount {
+            since, totals, bill, energy_millijoules, energy_reading, electricity, bands, ..
+        } = account;
         let DeviceAccount {
             since: _,
             totals: _,
             bill: _,
             energy_millijoules: _,
             energy_reading: _,
-            electricity,
+            electricity: _,
             bands: _,
             xids,
             unobserved,
@@ -166,6 +179,22 @@ impl WireDevice {
     }
 }
 
+// === impl WireElectricity ===
+
+impl WireElectricity {
+    fn of(Electricity { cost, co2e }: Electricity) -> Self {
+        Self { cost: cost.map(Cost::units), co2e: co2e.map(Grams::units) }
+    }
+
+    fn electricity(self) -> Electricity {
+        Electricity { cost: self.cost.map(Cost::from_units), co2e: self.co2e.map(Grams::from_units) }
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 // === impl WirePod ===
 
 impl WirePod {
@@ -177,9 +206,10 @@ impl WirePod {
             totals,
             burst,
             energy_millijoules,
-            electricity,
             last_active,
             ended,
+            age,
+            electricity,
         } = account;
         let Description { labels, workload, gpu_models } = description;
         let parts = |Workload { kind, name }: &Workload| (kind.into(), name.into());
@@ -191,9 +221,10 @@ impl WirePod {
             totals: WireTotals::of(totals),
             burst: burst.units(),
             energy_millijoules: *energy_millijoules,
-            electricity: WireElectricity::of(*electricity),
             last_active: last_active.map(UnixTime::as_millis),
             ended: ended.map(Uptime::as_nanos),
+            age: age.as_nanos(),
+            electricity: WireElectricity::of(*electricity),
             labels: WireLabels::of(labels),
             workload: workload.as_ref().map(parts),
             gpu_models: gpu_models.iter().map(Text::from).collect(),
@@ -214,9 +245,10 @@ impl WirePod {
             totals: self.totals.totals(),
             burst: Cost::from_units(self.burst),
             energy_millijoules: self.energy_millijoules,
-            electricity: self.electricity.electricity(),
             last_active: self.last_active.map(UnixTime::from_millis),
             ended: self.ended.map(Uptime::from_nanos),
+            age: Span::from_nanos(self.age),
+            electricity: self.electricity.electricity(),
         };
         if id.name.is_empty() { Err("a pod has no name".to_owned()) } else { Ok((id, account)) }
     }

@@ -1,17 +1,9 @@
-//! What energy cost and emitted, and what it does in the interval that is open.
+//! What energy costs and emits in the interval that is open.
 
 use serde::{Deserialize, Serialize};
 
 use super::text::Text;
-use crate::cost::money::{Cost, Grams};
-use crate::cost::pricing::{Electricity, EnergyRates, GridIntensity};
-
-/// What some energy cost and emitted, in the units of a cost and of grams.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct WireElectricity {
-    cost: Option<u128>,
-    co2e: Option<u128>,
-}
+use crate::cost::pricing::{EnergyRates, GridIntensity};
 
 /// What energy costs and emits over an interval, in billionths.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,19 +12,6 @@ pub(super) struct WireEnergyRates {
     intensity: Option<(u64, Text)>,
     pue: u64,
     host_factor: u64,
-}
-
-// === impl WireElectricity ===
-
-impl WireElectricity {
-    pub(super) fn of(electricity: Electricity) -> Self {
-        let Electricity { cost, co2e } = electricity;
-        Self { cost: cost.map(Cost::units), co2e: co2e.map(Grams::units) }
-    }
-
-    pub(super) fn electricity(self) -> Electricity {
-        Electricity { cost: self.cost.map(Cost::from_units), co2e: self.co2e.map(Grams::from_units) }
-    }
 }
 
 // === impl WireEnergyRates ===

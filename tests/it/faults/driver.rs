@@ -92,6 +92,29 @@ fn it_refuses_the_handles() {
     Trial::start().withstands(&signs, |trial| set(trial, &refusing), |trial| set(trial, &allowing));
 }
 
+/// The one time that it ends by itself: a new container has the library of the new driver.
+#[test]
+fn another_version_of_it_is_loaded_for_good() {
+    let node = FakeNode::new(&Node::new(boards()));
+    node.kubelet.list(vec![pod("ml", "trainer", "nvidia.com/gpu", &[&uuid(0)])]);
+    let state = flag("--state.dir", &node.path("state"));
+    let daemon = node.start_with(&[&state], &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]).ready();
+    daemon.scrape_until("work", |scrape| (scrape.sum(POD, &[("state", "used")]) > 0.0).then_some(()));
+    node.set(&Node::new(boards()).returning("*", VERSION_MISMATCH));
+    // It waits for a minute, because most drivers that part from their library are only being loaded anew.
+    daemon.scrape_until("half a minute without it", |scrape| {
+        let seconds = scrape.sum("gpu_cost_pod_gpu_seconds_total", &[("state", "unmeasured")]);
+        (seconds > 30.0).then_some(())
+    });
+    let before = daemon.scrape().sum(POD, &[]);
+    let (status, log) = daemon.ended();
+    assert_eq!(status.code(), Some(75), "{log}");
+
+    // In the new container nothing has ever worked: it stays, and goes on with the ledger.
+    let daemon = node.start_with(&[&state], &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]);
+    daemon.scrape_until("the ledger", |scrape| (scrape.sum(POD, &[]) >= before).then_some(()));
+}
+
 #[test]
 fn a_gpu_is_taken_out() {
     let signs = Signs { down: None, told: "which the driver listed before", state: "unavailable" };

@@ -76,7 +76,7 @@ impl Daemon {
         let stderr = child.stderr.take().expect("stderr is piped");
         let writer = Arc::clone(&log);
         thread::spawn(move || writer.follow(stderr));
-        let line = log.wait_for("serving http://localhost:");
+        let line = log.wait_for("localhost:");
         let port = line.split_once("localhost:").and_then(|(_, rest)| rest.split('/').next());
         let port = port.and_then(|port| port.parse().ok()).expect("a port in the line");
         Self { child, port, log }
@@ -120,9 +120,21 @@ impl Daemon {
         self.log.wait_for(text)
     }
 
+    /// Waits until `count` lines of the log contain `text`.
+    pub(crate) fn wait_for_logs(&self, text: &str, count: usize) {
+        eventually(&format!("{count} lines with {text:?} in\n{}", self.log()), || {
+            (self.log().lines().filter(|line| line.contains(text)).count() >= count).then_some(())
+        });
+    }
+
     /// All that was logged.
     pub(crate) fn log(&self) -> String {
         self.log.text.lock().expect("no reader panicked").clone()
+    }
+
+    /// Asks it to read its files anew.
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
     }
 
     /// The number of its process.

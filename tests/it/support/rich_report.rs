@@ -18,7 +18,9 @@ use gpu_cost_exporter::observation::{
     Activity, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Node,
     Partition, Ppm, Span, UnixTime, Uptime, UtilizationSource, Workload,
 };
-use gpu_cost_exporter::status::{Mode, PricingStatus, Published, Source, SourceStatus, StateStatus, Status};
+use gpu_cost_exporter::status::{
+    InForce, Mode, PricingStatus, Published, Source, SourceStatus, StateStatus, Status,
+};
 
 /// 2026-07-20 12:00:00 UTC.
 pub(crate) const NOON: UnixTime = UnixTime::from_millis(1_784_548_800_000);
@@ -58,12 +60,16 @@ pub(crate) fn status(mode: Mode) -> Status {
     };
     Status {
         mode,
+        started: Some(UnixTime::from_millis(STARTED.as_millis() - 1_500)),
         node: "gpu-node-7".into(),
         sources: vec![source(Source::Nvml, 12), source(Source::Kubelet, 3)],
         ticks: 86_400,
         tick_overruns: 1,
         pricing: PricingStatus {
             file: Some("/config/pricing.yaml".into()),
+            in_force: InForce::File,
+            hash: "5c0ffee5c0ffee55".into(),
+            last_success: Some(STARTED),
             last_reload_successful: true,
             problems: vec![],
         },
@@ -114,6 +120,7 @@ pub(crate) fn report() -> Report {
             ..NodeFacts::default()
         },
         folded_payers: 0,
+        dropped_pods: 0,
         price_model: PriceModel::OnDemand,
         capacity_type: None,
         prices: Arc::new(prices()),
@@ -543,6 +550,7 @@ fn pod(namespace: &str, name: &str, uid: &str) -> PodLine {
         workload: None,
         gpu_model: "nvidia-h100-80gb".into(),
         since: STARTED,
+        age: Span::from_secs(86_400),
         totals: Totals::default(),
         burst: Cost::ZERO,
         energy_millijoules: None,
