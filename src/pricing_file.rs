@@ -48,7 +48,7 @@ use crate::cost::pricing::{
 };
 use crate::yaml::{text, tree};
 
-use self::plausible::Known;
+use self::plausible::{Known, Ranges};
 
 pub use self::last_good::LastGood;
 pub use self::schema::json_schema;
@@ -131,7 +131,7 @@ pub struct Budget {
 /// On a day, it also warns of old prices.
 pub fn parse(text: &str, today: Option<Date>) -> Result<PricingFile, Vec<Problem>> {
     let catalogue = catalogue();
-    parse_beside(text, Some(&Known::new(&BUILT_IN_FILE.prices, &catalogue, today)))
+    parse_beside(text, Some(&Known::new(&BUILT_IN_FILE.prices, (&catalogue, &RANGES), today)))
 }
 
 /// What the price file at `path` says, or why it cannot be read, or every mistake in it.
@@ -216,6 +216,9 @@ pub fn check(path: &Path, today: Date, out: &mut impl Write) -> io::Result<bool>
 /// prices, and GPUs would be unpriced rather than the daemon dead.
 static BUILT_IN_FILE: LazyLock<PricingFile> =
     LazyLock::new(|| parse_beside(BUILT_IN, None).unwrap_or_default());
+
+/// How far the prices of the catalogue lie apart. Over all its rows, that takes longer than to read a file.
+static RANGES: LazyLock<Ranges> = LazyLock::new(|| plausible::ranges(&catalogue()));
 
 fn parse_beside(text: &str, known: Option<&Known<'_>>) -> Result<PricingFile, Vec<Problem>> {
     let text = text::plain(text).map_err(|problem| vec![problem])?;

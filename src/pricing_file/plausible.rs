@@ -1,6 +1,7 @@
 //! What is allowed in a price file and looks like a mistake.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::cost::gpu_model;
 use crate::cost::money::Rate;
@@ -23,6 +24,9 @@ const OUTLIER_FACTOR: u64 = 100;
 /// After how many days somebody should look at his own prices again.
 const STALE_DAYS: u32 = 180;
 
+/// The lowest and the highest on-demand price of one GPU in a catalogue, by model.
+pub(super) type Ranges = BTreeMap<Arc<str>, (Rate, Rate)>;
+
 /// What is known of prices without the file.
 #[derive(Clone)]
 pub(super) struct Known<'a> {
@@ -32,8 +36,7 @@ pub(super) struct Known<'a> {
     pub(super) catalogue: &'a Catalogue,
     /// The day; `None` if the age of prices is of no interest.
     pub(super) today: Option<Date>,
-    /// The lowest and the highest on-demand price of one GPU in the catalogue, by model.
-    ranges: BTreeMap<&'a str, (Rate, Rate)>,
+    ranges: &'a Ranges,
     /// What one unit of the file's currency is worth, in billionths of a dollar.
     currency: u64,
 }
@@ -50,14 +53,11 @@ pub(super) struct KnownModel {
 // === impl Known ===
 
 impl<'a> Known<'a> {
-    pub(super) fn new(list: &'a PriceTable, catalogue: &'a Catalogue, today: Option<Date>) -> Self {
-        let mut ranges: BTreeMap<&str, (Rate, Rate)> = BTreeMap::new();
-        for instance in catalogue.instances().filter(|instance| instance.gpus.is_some()) {
-            let Some(whole) = instance.prices.on_demand else { continue };
-            let price = instance.per_gpu(whole);
-            let range = ranges.entry(&instance.gpu_model).or_insert((price, price));
-            *range = (range.0.min(price), range.1.max(price));
-        }
+    pub(super) fn new(
+        list: &'a PriceTable,
+        (catalogue, ranges): (&'a Catalogue, &'a Ranges),
+        today: Option<Date>,
+    ) -> Self {
         Self { list, catalogue, today, ranges, currency: ONE }
     }
 
@@ -74,6 +74,18 @@ impl<'a> Known<'a> {
             currency: self.currency,
         }
     }
+}
+
+/// How far the prices of a catalogue lie apart.
+pub(super) fn ranges(catalogue: &Catalogue) -> Ranges {
+    let mut ranges = Ranges::new();
+    for instance in catalogue.instances().filter(|instance| instance.gpus.is_some()) {
+        let Some(whole) = instance.prices.on_demand else { continue };
+        let price = instance.per_gpu(whole);
+        let range = ranges.entry(Arc::clone(&instance.gpu_model)).or_insert((price, price));
+        *range = (range.0.min(price), range.1.max(price));
+    }
+    ranges
 }
 
 /// Tells a row for a GPU that nobody knows.

@@ -4,6 +4,7 @@
 
 mod any_text;
 mod catalogue;
+mod meant;
 mod resolution;
 
 use std::fmt::Write as _;
