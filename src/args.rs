@@ -4,20 +4,19 @@
 //! checked while it is parsed, so that after [`Args`] nothing needs checking again.
 
 mod command;
+mod exposition;
+mod log;
 mod price;
 mod sharing;
+mod web;
 
 use std::env;
 use std::ffi::OsStr;
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::apiserver::LabelSource;
@@ -26,8 +25,11 @@ use crate::kubelet::{ResourceName, SOCKET};
 use crate::observation::Ppm;
 
 pub use self::command::{Command, ExplainOutput};
+pub use self::exposition::{ExpositionArgs, LevelArg};
+pub use self::log::LogFormat;
 pub use self::price::{ListArgs, Output, PriceArgs, PriceCommand, SheetArgs};
 pub use self::sharing::{MigShareArg, SharingPolicyArg};
+pub use self::web::{ListenAddress, WebArgs};
 
 /// Where a `ConfigMap` with prices is mounted, as the shipped manifests do.
 pub const MOUNTED_PRICES: &str = "/config/pricing.yaml";
@@ -44,23 +46,18 @@ pub const MOUNTED_LABELS: &str = "/config/labels.yaml";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gpu-cost-exporter", version, max_term_width = 110, args_override_self = true)]
 #[command(
-    after_help = "Exit codes: 0 stopped on request, 1 could not start or `explain` found no answer, 64 bad flags or a \
-                        price file that `check` finds wrong.\nEvery metric is described in METRICS.md."
+    after_help = "Exit codes: 0 stopped on request, 1 could not start or `explain` found no answer, 64 bad flags, a wrong \
+                        web configuration, or a price file that `check` finds wrong, 75 in Kubernetes when only a new \
+                        container can reach the driver again.\nEvery metric is described in METRICS.md."
 )]
 pub struct Args {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Address to serve on; without a host, every address of the node.
-    #[arg(long = "web.listen-address", env = "GPU_COST_WEB_LISTEN_ADDRESS", value_name = "[HOST]:PORT")]
-    #[arg(default_value = ":8080", help_heading = "Web")]
-    pub listen_address: ListenAddress,
-
-    /// Path of the metrics.
-    #[arg(long = "web.telemetry-path", env = "GPU_COST_WEB_TELEMETRY_PATH", value_name = "PATH")]
-    #[arg(default_value = "/metrics", value_parser = telemetry_path, help_heading = "Web")]
-    pub telemetry_path: String,
+    /// Who may ask, and how.
+    #[command(flatten)]
+    pub web: WebArgs,
 
     /// Your prices; what it does not price has the list price of the node's instance in the catalogue, or else that of
     /// the GPU's model. Read again when it changes and on SIGHUP. [default: /config/pricing.yaml if it is there]
@@ -177,6 +174,15 @@ pub struct Args {
     #[arg(help_heading = "Ledger")]
     pub sharing_policy: Option<SharingPolicyArg>,
 
+    /// How long to serve the last values after a request to stop (SIGTERM), so that they are scraped once more.
+    #[arg(long = "shutdown.grace", env = "GPU_COST_SHUTDOWN_GRACE", value_name = "TIME")]
+    #[arg(default_value = "35s", value_parser = duration, help_heading = "Web")]
+    pub shutdown_grace: Duration,
+
+    /// What a scrape shows.
+    #[command(flatten)]
+    pub exposition: ExpositionArgs,
+
     /// Serve a simulated node, clearly marked as such: always, or where no NVIDIA driver library is found.
     #[arg(long, env = "GPU_COST_DEMO", value_name = "WHEN", num_args = 0..=1, require_equals = true)]
     #[arg(default_value = "never", default_missing_value = "always", help_heading = "Source")]
@@ -193,22 +199,13 @@ pub struct Args {
 
     /// What to log: a level, or directives such as `info,gpu_cost_exporter::nvml=debug`.
     #[arg(long = "log.level", env = "GPU_COST_LOG_LEVEL", value_name = "LEVEL")]
-    #[arg(default_value = "info", value_parser = log_level, help_heading = "Log")]
+    #[arg(default_value = "info", value_parser = log::level, help_heading = "Log")]
     pub log_level: EnvFilter,
 
     /// How to log.
     #[arg(long = "log.format", env = "GPU_COST_LOG_FORMAT", value_name = "FORMAT")]
     #[arg(default_value = "text", help_heading = "Log")]
     pub log_format: LogFormat,
-}
-
-/// Where to listen: `host:port`, or `:port` for every address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenAddress {
-    /// The address.
-    pub socket: SocketAddr,
-    /// Whether no host was given, so that IPv4 will do where there is no IPv6.
-    pub any: bool,
 }
 
 /// Who holds the GPUs.
@@ -242,15 +239,6 @@ pub enum DemoWhen {
     Always,
 }
 
-/// How to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// JSON lines for machines.
-    Json,
-}
-
 /// Whether something is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
@@ -264,15 +252,6 @@ pub enum Switch {
 fn price_model() -> impl TypedValueParser<Value = PriceModel> {
     let names = PriceModel::ALL.map(PriceModel::as_str);
     PossibleValuesParser::new(names).map(|name| PriceModel::from_name(&name).unwrap_or_default())
-}
-
-fn telemetry_path(text: &str) -> Result<String, String> {
-    let taken = ["/", "/-/healthy", "/-/ready"].contains(&text) || text.starts_with("/api/");
-    if text.starts_with('/') && !text.starts_with("//") && !taken && !text.contains(['?', '#', ' ']) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a path such as /metrics that is not taken by the page, the probes or /api/".to_owned())
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -293,18 +272,6 @@ fn sample_interval(text: &str) -> Result<Duration, String> {
     } else {
         Err("expected a time between 10ms and 10s".to_owned())
     }
-}
-
-/// The filter's own reader takes a word that is no level for the name of a module, and so logs nothing for a typing
-/// error.
-fn log_level(text: &str) -> Result<EnvFilter, String> {
-    let is_known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
-    let expected = "expected error, warn, info, debug or trace, or directives such as info,hyper=warn";
-    // The client logs every attempt that fails; that a source fails is told once, by us.
-    let quiet = if text.contains("kube_client") { "" } else { ",kube_client=off" };
-    let parse = || EnvFilter::builder().parse(format!("{text}{quiet}"));
-    let filter = text.split(',').all(is_known).then(parse);
-    filter.and_then(Result::ok).ok_or_else(|| expected.to_owned())
 }
 
 fn percentage(text: &str) -> Result<Ppm, String> {
@@ -340,28 +307,6 @@ impl Args {
     }
 }
 
-// === impl ListenAddress ===
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = || "expected an address such as :8080 or 127.0.0.1:8080".to_owned();
-        if let Some(port) = text.strip_prefix(':') {
-            let port = port.parse().map_err(|_| expected())?;
-            return Ok(Self { socket: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), any: true });
-        }
-        let text = text.replacen("localhost:", "127.0.0.1:", 1);
-        Ok(Self { socket: text.parse().map_err(|_| expected())?, any: false })
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.any { write!(f, ":{}", self.socket.port()) } else { self.socket.fmt(f) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,14 +330,6 @@ mod tests {
         for wrong in ["", "%", "1", "-1%", "101%", "1.%x", "0.00001%", "99999999999%"] {
             assert_eq!(ppm(wrong), None, "{wrong}");
         }
-        let address = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string()).ok();
-        assert_eq!(address(":8080").as_deref(), Some(":8080"));
-        assert_eq!(address("127.0.0.1:9").as_deref(), Some("127.0.0.1:9"));
-        assert_eq!(address("localhost:9").as_deref(), Some("127.0.0.1:9"));
-        assert_eq!(address("8080"), None);
-        assert!(telemetry_path("/-/ready").is_err() && telemetry_path("metrics").is_err());
-        assert!(telemetry_path("/api/v1/ledger").is_err());
-        assert!(telemetry_path("//").is_err() && telemetry_path("/gpu/metrics").is_ok());
         assert!(
             sample_interval("11s").is_err()
                 && sample_interval("0s").is_err()

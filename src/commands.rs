@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ListArgs, Output, PriceArgs};
 use crate::cost::gpu_model;
-use crate::cost::money::Rate;
+use crate::cost::money::{GpuTime, Rate};
 use crate::cost::pricing::{Catalogue, Instance, NodeFacts, NodePrices, PriceModel, PriceSheet, Quote};
 use crate::observation::{Node, Ppm, UnixTime};
 
@@ -149,6 +149,7 @@ fn quote_as_json(asked: &Asked, quote: Option<&Quote>, prices: &NodePrices<'_>, 
         "gpu_model": &*asked.model,
         "dollars_per_hour": dollars(quote.map(|quote| quote.effective)),
         "list_dollars_per_hour": dollars(quote.and_then(|quote| quote.list)),
+        "dollars_per_month": quote.map(|quote| quote.effective.over(prices.month()).dollars()),
         "price_model": quote.map(|quote| quote.price_model.as_str()),
         "wanted_price_model": prices.price_model().as_str(),
         "fell_back": quote.map(|quote| quote.fell_back),
@@ -191,6 +192,9 @@ fn quote_as_cells(
     let discount = if quote.discount == Ppm::ZERO { "" } else { ", less a discount" };
     let price = quote.effective;
     table.push(row("price", format!("{price} $/h, {}{instead}{discount}", quote.price_model.as_str())));
+    let month = prices.month();
+    let hours = GpuTime::from_nanos(u128::from(month.as_nanos()) / 3_600);
+    table.push(row("per month", format!("{} $ in {hours} h", quote.effective.over(month))));
     table.push(row("list price", quote.list.map_or_else(|| "-".to_owned(), |list| format!("{list} $/h"))));
     table.push(row("rule", quote.rule_in_full()));
     table.push(row("source", quote.source.as_deref().unwrap_or("-").to_owned()));

@@ -35,6 +35,9 @@ const STRATEGY_LABEL: &str = "nvidia.com/gpu.sharing-strategy";
 /// Waves begin anywhere in the first two hours.
 const LONGEST_SHIFT_MILLIS: u64 = 2 * 3_600_000;
 
+/// What the simulated node's energy costs, as a price file: nothing that a real node may take.
+pub const PRICING: &str = include_str!("demo/pricing.yaml");
+
 /// A simulated node.
 #[derive(Debug)]
 pub struct Demo {

@@ -3,22 +3,29 @@
 //! | path | answer |
 //! |---|---|
 //! | `/` | the page: where the money goes, for people |
-//! | `/metrics` (configurable) | the last report as Prometheus' text, compressed if the reader likes |
+//! | `/metrics` (configurable) | the last report in the format that the reader likes, compressed if it likes |
 //! | `/api/v1/ledger` | the last report and the exporter's state as JSON, for programs and for `explain` |
 //! | `/-/healthy` | 200 as long as the process lives |
 //! | `/-/ready` | 200 once there is a report; 503 with the reason in words until then |
 //!
-//! A request reads what the sampler last published and changes nothing; rendering happens on a thread of its own, so
-//! that a large node's scrape does not delay a tick. Nobody can hold the server: connections, requests, the time to
+//! A request reads what the sampler last published and changes nothing; what it is answered is rendered once and shared,
+//! on a thread of its own, so that a large node's scrape does not delay a tick. Nobody can hold the server: connections, requests, the time to
 //! send a request and the time to take an answer all have limits, and probes are answered whatever the scrapers do.
 //!
-//! The modules in reading order: `connection` (who may connect, for how long), `answer` (which request gets what),
-//! `encoding` (compression), `page` (what people see).
+//! With a web configuration connections are encrypted and who asks needs a password; probes never need one.
+//!
+//! The modules in reading order: `connection` (who may connect, for how long), `handshake` (TLS), `impatient` (who does
+//! not take its answer), `gate` (who may ask), `answer` (which request gets what), `encoding` (formats and
+//! compression), `rendering` (made once, shared by all), `page` (what people see).
 
 mod answer;
 mod connection;
 mod encoding;
+mod gate;
+mod handshake;
+mod impatient;
 mod page;
+mod rendering;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,15 +35,25 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::answer::Site;
+use self::gate::Gate;
+use crate::metrics;
 use crate::status::Published;
+use crate::web_config::WebConfig;
+
+/// The paths by which Kubernetes learns how the exporter is: always answered, and to everybody.
+const PROBES: [&str; 2] = ["/-/healthy", "/-/ready"];
 
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The path of the metrics, such as `/metrics`; no other answer's.
     pub telemetry_path: Arc<str>,
+    /// What a scrape shows.
+    pub metrics: metrics::Settings,
     /// What clients may take.
     pub limits: Limits,
+    /// Who may ask, and over what, now.
+    pub web: watch::Receiver<Arc<WebConfig>>,
 }
 
 /// What clients may take.
@@ -46,21 +63,23 @@ pub struct Limits {
     pub requests: usize,
     /// Connections at one time; a further one waits until another ends.
     pub connections: usize,
-    /// Time for a client to send a request, and to send the next one on the same connection.
+    /// Time for a client to open an encrypted connection, to send a request, and to send the next one on the same
+    /// connection.
     pub request_read: Duration,
     /// Time for a client to take what is buffered for it (64 KiB at most).
     pub response_write: Duration,
 }
 
-/// Answers requests until `shutdown` is ready, then lets those that are being answered finish.
+/// Answers requests at all `listeners` until `shutdown` is ready, then lets those that are being answered finish.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     settings: Settings,
     published: watch::Receiver<Published>,
     shutdown: impl Future<Output = ()>,
 ) {
     let site = Arc::new(Site::new(&settings, published));
-    connection::serve(&listener, settings.limits, &site, shutdown).await;
+    let gate = Arc::new(Gate::new(settings.web, site));
+    connection::serve(&listeners, settings.limits, &gate, shutdown).await;
 }
 
 // === impl Limits ===

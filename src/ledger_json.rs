@@ -4,9 +4,11 @@
 //! are fractions. What is measured is a number from 0 to 1. What is not known is `null`, and a state with nothing in it
 //! is zero. Names are those of the metrics. `docs/api.md` describes every field.
 //!
-//! The modules in reading order: `wire` (the form), `money`, `devices` and `lines` (from a report to that form).
+//! The modules in reading order: `wire` (the form), `money`, `energy`, `devices` and `lines` (from a report to
+//! that form).
 
 mod devices;
+mod energy;
 mod lines;
 mod money;
 mod wire;
@@ -97,7 +99,9 @@ fn report(report: &report::Report) -> Report {
             conflicts: report.allocation_conflicts,
         },
         folded_payers: report.folded_payers,
+        energy: report.energy.as_ref().map(energy::rates),
         devices: devices(report),
+        former_devices: report.former_devices.iter().map(devices::former).collect(),
         pods: report.pods.iter().map(lines::pod).collect(),
         showback: report.showback.iter().map(lines::showback).collect(),
     }

@@ -6,7 +6,7 @@
 //!   procfs ───┤
 //!   apiserver ┤──▶ sampler ──▶ Observation ──▶ cost::Meter ──▶ Report ──▶ metrics, http
 //!   demo ─────┤                    │
-//!   trace ────┘                  trace
+//!   trace ────┘                  trace    state_file
 //! ```
 //!
 //! The modules in reading order, by layer. Each uses only those above it; `tests/it/tidy.rs` keeps them so.
@@ -34,7 +34,9 @@ pub mod demo;
 mod watched_file;
 pub mod pricing_file;
 pub mod labels_file;
+pub mod web_config;
 pub mod trace;
+pub mod state_file;
 
 // The loop: read the sources, meter, publish.
 pub mod sampler;

@@ -6,10 +6,14 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use gpu_cost_exporter::args::{Args, Command, LogFormat};
 use gpu_cost_exporter::cost::pricing::Date;
+use gpu_cost_exporter::explain::Origin;
 use gpu_cost_exporter::{app, clock, explain, pricing_file};
 
 /// `EX_USAGE` of sysexits.h: what was typed or written is wrong, and trying again will not help.
 const WRONG_INPUT: u8 = 64;
+
+/// `EX_TEMPFAIL` of sysexits.h: a new container will do better.
+const SHUT_OUT: u8 = 75;
 
 fn main() -> ExitCode {
     let args = match Args::read() {
@@ -24,8 +28,10 @@ fn main() -> ExitCode {
                 Err(_) => ExitCode::FAILURE,
             };
         }
-        Some(Command::Explain { what, url, output }) => {
-            return match ask(explain::answer(what.as_deref(), url, (*output).into())) {
+        Some(Command::Explain { what, url, ledger, output }) => {
+            let exporter = || Origin::Exporter(url.clone());
+            let origin = ledger.clone().map_or_else(exporter, Origin::File);
+            return match ask(explain::answer(what.as_deref(), &origin, (*output).into())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     // There is nobody left to tell when the terminal is gone.
@@ -45,7 +51,12 @@ fn main() -> ExitCode {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             tracing::error!("{error:#}");
-            std::process::exit(1)
+            let code = match () {
+                () if error.is::<app::ShutOut>() => SHUT_OUT,
+                () if error.is::<app::WrongInput>() => WRONG_INPUT,
+                () => 1,
+            };
+            std::process::exit(code.into())
         }
     }
 }

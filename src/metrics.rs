@@ -10,63 +10,96 @@
 //! - what has no price has seconds and no dollars.
 //!
 //! The modules in reading order: [`catalog`] (every metric), [`label`] (values that cannot hurt), and, private,
-//! `families` (series of one scrape), `unit` (integers to floats), `own` (the exporter about itself).
+//! `unit` (integers to floats), `families` (series of one scrape), `format` with `text` and `protobuf` (how they are
+//! written), `own` (the exporter about itself).
 
 pub mod catalog;
 pub mod label;
 
-mod families;
-mod own;
 pub(crate) mod unit;
+mod families;
+mod format;
+mod own;
+mod protobuf;
+mod text;
 
-use prometheus::TextEncoder;
-use prometheus::proto::MetricFamily;
-
-pub use self::own::Process;
+pub use self::format::Format;
+pub use self::own::{Process, ProcessReading};
 
 use self::catalog::Id;
 use self::families::Families;
-use crate::cost::money::{Cost, Rate};
-use crate::cost::pricing::Quote;
-use crate::cost::report::{DeviceLine, PodLine, Report, ShowbackLine, State, Totals};
-use crate::observation::{CostLabels, Mig, MigDevice};
+use crate::cost::money::{Cost, GpuTime, Grams, Rate};
+use crate::cost::pricing::{EnergyRates, Quote};
+use crate::cost::report::{DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine};
+use crate::observation::{CostLabels, Mig, MigDevice, Span};
 use crate::status::Published;
 
-/// The content type of the text that [`render`] makes.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The states in the order of their label values, in which every reader wants the series.
+const STATES: [State; State::ALL.len()] = [
+    State::Idle,
+    State::Stranded,
+    State::Unallocated,
+    State::Unattributed,
+    State::Unavailable,
+    State::Underused,
+    State::Unmeasured,
+    State::Used,
+];
 
-/// Why a scrape has no text.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The encoder refused a family.
-    #[error("encode metrics as text")]
-    Encode(#[from] prometheus::Error),
+/// What a scrape shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Down to what.
+    pub level: Level,
+    /// How old a pod's account must be before its counters are shown; until then they are 0. For those who ask
+    /// Prometheus for `increase()`, which takes the first value that it sees of a counter for nothing.
+    pub zero_hold: Span,
 }
 
-/// The families of one scrape, each with at least one series, without those of the process.
+/// Down to what a scrape shows the money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// Devices and who pays: a bounded number of series, whatever comes and goes.
+    Showback,
+    /// Every pod besides.
+    #[default]
+    Pod,
+}
+
+/// One scrape in one format; a function of what it is given and nothing else.
 #[must_use]
-pub fn families(published: &Published) -> Vec<MetricFamily> {
+pub fn render(
+    published: &Published,
+    process: &ProcessReading,
+    settings: &Settings,
+    format: Format,
+) -> Vec<u8> {
     let mut families = Families::new(&published.status.node);
     if let Some(report) = &published.report {
-        for line in &report.devices {
-            add_device(&mut families, line, report);
-        }
-        for line in &report.showback {
-            add_showback(&mut families, line);
-        }
-        for line in &report.pods {
-            add_pod(&mut families, line);
-        }
-        add_node(&mut families, report);
-        own::add_grounds(&mut families, report);
+        add_report(&mut families, report, settings);
     }
     own::add_status(&mut families, published);
-    families.finish()
+    process.add_to(&mut families);
+    format.encode(families)
 }
 
-/// The text of one scrape, without the metrics of the process; a function of `published` and nothing else.
-pub fn render(published: &Published) -> Result<String, Error> {
-    Ok(TextEncoder::new().encode_to_string(&families(published))?)
+fn add_report(families: &mut Families, report: &Report, settings: &Settings) {
+    for line in &report.devices {
+        add_device(families, line, report);
+    }
+    for line in &report.former_devices {
+        add_former_device(families, line);
+    }
+    for line in &report.showback {
+        add_showback(families, line);
+    }
+    if settings.level == Level::Pod {
+        for line in &report.pods {
+            add_pod(families, line, settings.zero_hold);
+        }
+    }
+    add_node(families, report);
+    own::add_grounds(families, report);
 }
 
 // === device ===
@@ -74,6 +107,7 @@ pub fn render(published: &Published) -> Result<String, Error> {
 fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
     let gpu = &*line.gpu;
     let uuid = &[&*gpu.uuid];
+    families.count_from(Some(line.since));
     add_device_money(families, line);
     let activity = gpu.activity;
     families.add_some(Id::DeviceUtilization, uuid, activity.utilization.map(unit::ratio));
@@ -85,17 +119,11 @@ fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
     families.add_some(Id::DevicePower, uuid, gpu.power_milliwatts.map(unit::from_milli));
     families.add_some(Id::DevicePowerLimit, uuid, gpu.power_limit_milliwatts.map(unit::from_milli));
     families.add_some(Id::DeviceEnergy, uuid, line.energy_millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergyDollars, uuid, line.electricity.cost.map(Cost::dollars));
+    families.add_some(Id::DeviceCo2e, uuid, line.electricity.co2e.map(Grams::grams));
     families.add_some(Id::DeviceForeignUtilization, uuid, line.foreign_utilization.map(unit::ratio));
-    for (band, time) in ["low", "medium", "high"].into_iter().zip(line.bands) {
-        families.add(Id::DeviceBand, &[&gpu.uuid, band], time.seconds());
-    }
-    for xid in &line.xids {
-        let labels = &[&*gpu.uuid, &xid.code.to_string()];
-        families.add(Id::DeviceXidErrors, labels, unit::count(xid.count));
-        families.add(Id::DeviceLastXid, labels, unit::timestamp(xid.last));
-    }
-    families.add(Id::LedgerUnobserved, &[&gpu.uuid, "gap"], line.unobserved.seconds());
-    families.add(Id::LedgerRecovered, &[&gpu.uuid, "gap"], line.recovered.seconds());
+    add_events(families, &gpu.uuid, line.bands, &line.xids);
+    add_gaps(families, &gpu.uuid, line.unobserved, line.rebooting, line.recovered);
     add_device_info(families, line, report);
     if let Mig::Enabled(partition) = &gpu.mig {
         for device in &partition.devices {
@@ -104,9 +132,41 @@ fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
     }
 }
 
+/// What was counted of a GPU that is no longer there. It has no price and is not expected to be seen.
+fn add_former_device(families: &mut Families, line: &FormerDevice) {
+    let uuid = &*line.uuid;
+    for state in State::ALL {
+        let dollars = dollars(&line.totals, state, false);
+        families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars);
+        families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
+    }
+    families.add_some(Id::DeviceEnergy, &[uuid], line.energy_millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergyDollars, &[uuid], line.electricity.cost.map(Cost::dollars));
+    families.add_some(Id::DeviceCo2e, &[uuid], line.electricity.co2e.map(Grams::grams));
+    add_events(families, uuid, line.bands, &line.xids);
+    add_gaps(families, uuid, line.unobserved, line.rebooting, line.recovered);
+}
+
+fn add_events(families: &mut Families, uuid: &str, bands: [GpuTime; 3], xids: &[XidLine]) {
+    for (band, time) in ["low", "medium", "high"].into_iter().zip(bands) {
+        families.add(Id::DeviceBand, &[uuid, band], time.seconds());
+    }
+    for xid in xids {
+        let labels = &[uuid, &xid.code.to_string()];
+        families.add(Id::DeviceXidErrors, labels, unit::count(xid.count));
+        families.add(Id::DeviceLastXid, labels, unit::timestamp(xid.last));
+    }
+}
+
+fn add_gaps(families: &mut Families, uuid: &str, gaps: GpuTime, reboots: GpuTime, recovered: GpuTime) {
+    families.add(Id::LedgerUnobserved, &[uuid, "gap"], gaps.seconds());
+    families.add(Id::LedgerUnobserved, &[uuid, "reboot"], reboots.seconds());
+    families.add(Id::LedgerRecovered, &[uuid, "gap"], recovered.seconds());
+}
+
 fn add_device_money(families: &mut Families, line: &DeviceLine) {
     let uuid = &*line.gpu.uuid;
-    for state in State::ALL {
+    for state in STATES {
         let dollars = dollars(&line.totals, state, line.quote.is_some());
         families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars);
         families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
@@ -148,12 +208,24 @@ fn add_mig(families: &mut Families, gpu_uuid: &str, device: &MigDevice) {
 
 fn add_showback(families: &mut Families, line: &ShowbackLine) {
     let payer = &line.payer;
+    families.count_from(Some(line.since));
     let usual: &[State] = if payer.namespace.is_empty() { &State::UNHELD } else { &State::HELD };
     for state in states(usual, &line.totals) {
-        let mut labels = vec![&*payer.namespace];
-        labels.extend(business(&payer.labels));
         let price_model = payer.price_model.map_or("", |price_model| price_model.as_str());
-        labels.extend([&*payer.gpu_model, price_model, state.as_str()]);
+        let [team, project, model, environment, cost_center, department, task_type] = business(&payer.labels);
+        let labels: [&str; 11] = [
+            &payer.namespace,
+            team,
+            project,
+            model,
+            environment,
+            cost_center,
+            department,
+            task_type,
+            &payer.gpu_model,
+            price_model,
+            state.as_str(),
+        ];
         let dollars = dollars(&line.totals, state, payer.price_model.is_some());
         families.add_some(Id::ShowbackDollars, &labels, dollars);
         families.add(Id::ShowbackSeconds, &labels, line.totals.time(state).seconds());
@@ -162,22 +234,26 @@ fn add_showback(families: &mut Families, line: &ShowbackLine) {
 
 // === pod ===
 
-fn add_pod(families: &mut Families, line: &PodLine) {
+fn add_pod(families: &mut Families, line: &PodLine, zero_hold: Span) {
     let pod = [&*line.namespace, &*line.pod, &*line.uid];
+    families.count_from(Some(line.since));
     let [namespace, name, uid] = pod;
     let has_price = line.live && line.unpriced_gpus == 0 || line.rate.nanos_per_hour() > 0;
+    let shown = |counted: f64| if line.age < zero_hold { 0.0 } else { counted };
     for state in states(&State::HELD, &line.totals) {
         let labels = &[namespace, name, uid, state.as_str()];
-        families.add_some(Id::PodDollars, labels, dollars(&line.totals, state, has_price));
-        families.add(Id::PodSeconds, labels, line.totals.time(state).seconds());
+        families.add_some(Id::PodDollars, labels, dollars(&line.totals, state, has_price).map(shown));
+        families.add(Id::PodSeconds, labels, shown(line.totals.time(state).seconds()));
     }
     let burst = (has_price || line.totals.cost(State::Used).is_some()).then(|| line.burst.dollars());
-    families.add_some(Id::PodBurst, &pod, burst);
+    families.add_some(Id::PodBurst, &pod, burst.map(shown));
     let is_unpriced = line.rate.nanos_per_hour() == 0 && line.unpriced_gpus > 0;
     families.add_some(Id::PodRate, &pod, (!is_unpriced).then(|| line.rate.dollars_per_hour()));
     families.add(Id::PodGpus, &pod, unit::from_nano(line.gpus_nanos));
     families.add(Id::PodUnpricedGpus, &pod, unit::count(line.unpriced_gpus));
-    families.add_some(Id::PodEnergy, &pod, line.energy_millijoules.map(unit::from_milli));
+    families.add_some(Id::PodEnergy, &pod, line.energy_millijoules.map(unit::from_milli).map(shown));
+    families.add_some(Id::PodEnergyDollars, &pod, line.electricity.cost.map(Cost::dollars).map(shown));
+    families.add_some(Id::PodCo2e, &pod, line.electricity.co2e.map(Grams::grams).map(shown));
     families.add_some(Id::PodLastActive, &pod, line.last_active.map(unit::timestamp));
     for device in &line.devices {
         let labels = &[namespace, name, uid, &device.gpu_uuid, &device.mig_uuid];
@@ -189,9 +265,22 @@ fn add_pod(families: &mut Families, line: &PodLine) {
 
 fn add_pod_info(families: &mut Families, line: &PodLine) {
     let (kind, name) = line.workload.as_ref().map_or(("", ""), |workload| (&workload.kind, &workload.name));
-    let mut labels = vec![&*line.namespace, &line.pod, &line.uid, kind, name];
-    labels.extend(business(&line.labels));
-    labels.push(&line.gpu_model);
+    let [team, project, model, environment, cost_center, department, task_type] = business(&line.labels);
+    let labels: [&str; 13] = [
+        &line.namespace,
+        &line.pod,
+        &line.uid,
+        kind,
+        name,
+        team,
+        project,
+        model,
+        environment,
+        cost_center,
+        department,
+        task_type,
+        &line.gpu_model,
+    ];
     families.add(Id::PodInfo, &labels, 1.0);
 }
 
@@ -208,6 +297,9 @@ fn add_node(families: &mut Families, report: &Report) {
     let gpus = |count: usize| unit::count(u64::try_from(count).unwrap_or(u64::MAX));
     families.add(Id::NodeGpus, &["expected"], gpus(report.devices.len()));
     families.add(Id::NodeGpus, &["seen"], gpus(report.gpus_seen));
+    if let Some(energy) = &report.energy {
+        add_energy_rates(families, energy);
+    }
     families.add(Id::LedgerImbalance, &[], report.imbalance.dollars());
     families.add(Id::LedgerStart, &[], unit::timestamp(report.ledger_start));
     for (currency, dollars) in &report.prices.exchange_rates {
@@ -217,6 +309,15 @@ fn add_node(families: &mut Families, report: &Report) {
         families.add(Id::ModelPrice, &[model, "input"], unit::from_nano(prices.input_nanos));
         families.add(Id::ModelPrice, &[model, "output"], unit::from_nano(prices.output_nanos));
     }
+}
+
+fn add_energy_rates(families: &mut Families, rates: &EnergyRates) {
+    families.add_some(Id::EnergyPrice, &[], rates.dollars_per_kwh.map(unit::from_nano));
+    if let Some(intensity) = &rates.intensity {
+        families.add(Id::GridIntensity, &[&intensity.origin], unit::from_nano(intensity.grams_per_kwh));
+    }
+    families.add(Id::Pue, &[], unit::from_nano(rates.pue));
+    families.add(Id::HostFactor, &[], unit::from_nano(rates.host_factor));
 }
 
 // === what all lines share ===
@@ -229,7 +330,7 @@ fn business(labels: &CostLabels) -> [&str; 7] {
 
 /// The states that a line shows: those it always has, and any other that holds something all the same.
 fn states(usual: &[State], totals: &Totals) -> impl Iterator<Item = State> {
-    State::ALL.into_iter().filter(|state| usual.contains(state) || holds_something(totals, *state))
+    STATES.into_iter().filter(|state| usual.contains(state) || holds_something(totals, *state))
 }
 
 fn holds_something(totals: &Totals, state: State) -> bool {
@@ -239,4 +340,15 @@ fn holds_something(totals: &Totals, state: State) -> bool {
 /// The dollars in one state, from the moment on at which there is a price, even before anything was charged.
 fn dollars(totals: &Totals, state: State, has_price: bool) -> Option<f64> {
     totals.cost(state).or(has_price.then_some(Cost::ZERO)).map(Cost::dollars)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_states_are_sorted_by_their_label_values() {
+        assert!(STATES.is_sorted_by_key(|state| state.as_str()));
+        assert!(State::ALL.iter().all(|state| STATES.contains(state)));
+    }
 }

@@ -153,6 +153,16 @@ impl Driver {
         }
     }
 
+    /// Lets the driver go: the library is closed and no device of it is held open any more, as soon as the call that is
+    /// being made returns. The next reading takes it again.
+    pub fn release(&self) {
+        let mut threads = self.lock();
+        threads.replace_hung();
+        if let Some(current) = threads.current.take() {
+            current.watch.close();
+        }
+    }
+
     fn submit(&self, now: UnixTime) -> Result<oneshot::Receiver<Reading>, Error> {
         let (reply, answer) = oneshot::channel();
         let mut threads = self.lock();

@@ -33,7 +33,8 @@ pub use units::{Ppm, Span, UnixTime, Uptime};
 pub struct Observation {
     /// When the tick read its sources, on the node's boot-time clock.
     pub at: Uptime,
-    /// The wall clock at the same moment. Shown to people, never used to compute a cost.
+    /// The wall clock at the same moment. Shown to people; of a cost it decides only which day's price it is and, beside
+    /// the bill, which hour's tariff.
     pub wall: UnixTime,
     /// The boot that `at` counts from (`/proc/sys/kernel/random/boot_id`); times of two boots cannot be compared.
     pub boot: Arc<str>,
@@ -57,6 +58,25 @@ pub struct Observation {
 // === impl Observation ===
 
 impl Observation {
+    /// The same without what the driver said.
+    #[must_use]
+    pub fn without_gpus(&self) -> Self {
+        let Self { at, wall, boot, gpus: _, driver_version, allocations, .. } = self;
+        let Self { pods, pods_told_at, dynamic, node, .. } = self;
+        Self {
+            at: *at,
+            wall: *wall,
+            boot: Arc::clone(boot),
+            gpus: None,
+            driver_version: driver_version.clone(),
+            allocations: allocations.clone(),
+            pods: Arc::clone(pods),
+            pods_told_at: *pods_told_at,
+            dynamic: Arc::clone(dynamic),
+            node: Arc::clone(node),
+        }
+    }
+
     /// Whether `pods` were known to be true at most `max_age` ago, so that they say who is gone.
     #[must_use]
     pub fn is_watched(&self, max_age: Span) -> bool {

@@ -26,7 +26,9 @@
 mod agreement;
 mod catalogue;
 mod date;
+mod electricity;
 mod format;
+mod grid;
 mod last_good;
 mod meaning;
 mod plausible;
@@ -44,8 +46,10 @@ use ring::digest::{SHA256, digest};
 
 use crate::cost::attribution::{MigShare, SharingPolicy};
 use crate::cost::pricing::{
-    Catalogue, Date, Discount, Override, PriceModel, PriceModelRule, PriceSheet, PriceTable, TokenPrices,
+    Catalogue, Date, Discount, EnergyTerms, Grid, Override, PriceModel, PriceModelRule, PriceSheet,
+    PriceTable, TokenPrices,
 };
+use crate::observation::Span;
 use crate::yaml::{text, tree};
 
 use self::plausible::{Known, Ranges};
@@ -59,6 +63,9 @@ const HASH_BYTES: usize = 8;
 
 /// The price file that is compiled in.
 const BUILT_IN: &str = include_str!("../pricing.yaml");
+
+/// What `check` says of budgets, so that nobody waits for an alert that no node can raise.
+const BUDGETS: &str = "for your alert rules: a node does not know what the others spend, so none is exported";
 
 /// What one price file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,39 +89,13 @@ pub struct PricingFile {
     /// Who pays for free slots of a shared GPU: `sharing_policy`.
     pub sharing_policy: Option<SharingPolicy>,
     /// What energy costs and emits: `energy`.
-    pub energy: Option<Energy>,
-    /// What may be spent: `budgets`.
+    pub energy: Option<EnergyTerms>,
+    /// What may be spent: `budgets`. No node knows what the others spend, so this is for those who write alert rules.
     pub budgets: Vec<Budget>,
-    /// How many hours a month has in a budget, in billionths: `defaults.hours_per_month`.
+    /// How many hours a month has where a price is told per month, in billionths: `defaults.hours_per_month`.
     pub hours_per_month: Option<u64>,
     /// What is allowed but looks like a mistake, such as a spot price above the on-demand price.
     pub warnings: Vec<Problem>,
-}
-
-/// What energy costs and emits; every number in billionths.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Energy {
-    /// Dollars per kWh; `None` if nobody wrote it.
-    pub dollars_per_kwh: Option<u64>,
-    /// Grams of CO2e per kWh; `None` if nobody wrote it.
-    pub grams_per_kwh: Option<u64>,
-    /// Power of the data centre per power of its computers.
-    pub pue: u64,
-    /// Power of the node per power of its GPUs.
-    pub host_factor: u64,
-    /// Times of the day with another price, in the order of the file; the first that matches counts.
-    pub tariffs: Vec<Tariff>,
-}
-
-/// What a kWh costs at some time of the day, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tariff {
-    /// The first minute after midnight.
-    pub from_minute: u32,
-    /// The minute after the last one; not after the first if midnight lies between them.
-    pub to_minute: u32,
-    /// Billionths of a dollar per kWh.
-    pub dollars_per_kwh: u64,
 }
 
 /// What somebody may spend per month.
@@ -169,6 +150,12 @@ pub fn catalogue() -> Arc<Catalogue> {
     catalogue::built_in()
 }
 
+/// What a kWh emits in the regions that are compiled in.
+#[must_use]
+pub fn grid() -> Arc<Grid> {
+    grid::built_in()
+}
+
 /// All prices that are known when the operator wrote `file`. Without a catalogue, instances have no list prices.
 #[must_use]
 pub fn sheet(file: Option<PricingFile>, catalogue: Option<Arc<Catalogue>>) -> PriceSheet {
@@ -186,6 +173,9 @@ pub fn sheet(file: Option<PricingFile>, catalogue: Option<Arc<Catalogue>>) -> Pr
         discounts: file.discounts,
         model_costs,
         exchange_rates: file.exchange_rates,
+        energy: file.energy,
+        // A billionth of an hour is 3,600 ns.
+        month: file.hours_per_month.map(|hours| Span::from_nanos(hours.saturating_mul(3_600))),
     }
 }
 
@@ -201,6 +191,9 @@ pub fn check(path: &Path, today: Date, out: &mut impl Write) -> io::Result<bool>
             let gpu_models = counted(file.prices.models.len(), "GPU model");
             let model_costs = counted(file.model_costs.len(), "model cost");
             writeln!(out, "{name}: ok, {gpu_models}, {model_costs}")?;
+            if !file.budgets.is_empty() {
+                writeln!(out, "{name}: {} {BUDGETS}", counted(file.budgets.len(), "budget"))?;
+            }
             Ok(true)
         }
         Err(problems) => {

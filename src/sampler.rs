@@ -1,17 +1,20 @@
 //! The program's heart: at its own pace, read every source, put the samples together, meter them, publish the report.
 //!
 //! ```text
-//!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ watch channel ──▶ scrapes, page, probes
+//!   feed.observe() ──▶ Observation ──▶ recorder ──▶ Meter ──▶ Report ──▶ state file ──▶ watch channel ──▶ scrapes, page, probes
 //! ```
 //!
 //! Prices and rules that were read since the last tick are in force from the beginning of this one on: the interval that
 //! it closes ends as it began, so that nothing is ever charged a second time.
 //!
 //! A source that fails is a hole in the observation and a line about itself; it never ends the loop and never skips a
-//! tick.
+//! tick. What is published was kept before, where it is kept at all: no reader ever sees more than what outlives the
+//! program.
 
 mod feed;
 mod news;
+mod release;
+mod shut_out;
 mod workers;
 
 use std::error::Error;
@@ -21,12 +24,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::cost::meter::{Meter, Terms};
 use crate::cost::report::Report;
 use crate::observation::Observation;
+use crate::state_file::StateFile;
 use crate::status::{PricingStatus, Published, SourceStatus, Status};
 use crate::trace::{self, Recorder, Replay};
 
@@ -41,6 +45,8 @@ pub struct Files {
     pub prices: watch::Receiver<Priced>,
     /// How the file of labels is doing; `None` as long as there is none.
     pub labels: watch::Receiver<Option<SourceStatus>>,
+    /// How the web configuration is doing; `None` if there is none.
+    pub web: Option<watch::Receiver<SourceStatus>>,
 }
 
 /// The terms in force and how the price file is doing.
@@ -62,38 +68,105 @@ pub struct Sampler {
     status: Status,
     report: Option<Arc<Report>>,
     published: watch::Sender<Published>,
+    /// `None` where nothing is kept.
+    state: Option<StateFile>,
+    /// Whether somebody starts a new container when the program ends.
+    in_container: bool,
+}
+
+/// Why there is no more to observe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Somebody asked for it.
+    Asked,
+    /// Only a new container can reach the driver again.
+    ShutOut,
+}
+
+// === impl Files ===
+
+impl Files {
+    /// How the files are doing.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let prices = self.prices.borrow().source.clone();
+        let web = self.web.iter().map(|web| web.borrow().clone());
+        iter::once(prices).chain(self.labels.borrow().clone()).chain(web).collect()
+    }
 }
 
 // === impl Sampler ===
 
 impl Sampler {
-    /// A sampler that has not seen anything yet, and what it will publish; `status` is what is known of the exporter
-    /// beside its files.
+    /// A sampler that has not seen anything yet and publishes what it sees; `status` is what is known of the exporter
+    /// before the first tick.
     #[must_use]
-    pub fn new(meter: Meter, files: Files, status: Status) -> (Self, watch::Receiver<Published>) {
-        let (published, reader) = watch::channel(Published::default());
-        let mut sampler = Self { meter, files, status, report: None, published };
-        sampler.read_files(Vec::new());
-        sampler.publish();
-        (sampler, reader)
+    pub fn new(meter: Meter, files: Files, status: Status, published: watch::Sender<Published>) -> Self {
+        Self { meter, files, status, report: None, published, state: None, in_container: false }
     }
 
-    /// Observes the feed for ever, once in `every` interval.
-    pub async fn run(mut self, mut feed: Feed, mut recorder: Option<Recorder>, every: Duration) {
+    /// The same, which keeps its ledger.
+    #[must_use]
+    pub fn kept_in(self, state: Option<StateFile>) -> Self {
+        Self { state, ..self }
+    }
+
+    /// The same, which ends when only a new container can reach the driver again.
+    #[must_use]
+    pub fn in_container(self, in_container: bool) -> Self {
+        Self { in_container, ..self }
+    }
+
+    /// Observes the feed once in `every` interval, until it is told to stop; then once more, and keeps what it has.
+    pub async fn run(
+        mut self,
+        mut feed: Feed,
+        mut recorder: Option<Recorder>,
+        every: Duration,
+        mut stop: watch::Receiver<bool>,
+    ) -> End {
+        let mut end = End::Asked;
         let mut news = News::default();
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
-            let due = ticks.tick().await;
-            let (seen, sources) = feed.observe(every).await;
+        while !self.status.stopping {
+            let due = tokio::select! {
+                due = ticks.tick() => due,
+                // Whoever can no longer tell us to stop has stopped.
+                _ = stop.wait_for(|stop| *stop) => {
+                    self.status.stopping = true;
+                    Instant::now()
+                }
+            };
+            let (seen, mut sources) = feed.observe(every).await;
             let seen = Arc::new(seen);
             recorder = record(recorder, &seen).await;
-            news.tell(&sources, seen.at);
-            self.read_files(sources);
+            self.put_terms_in_force();
             self.take_in(&seen);
+            self.status.stopping |= *stop.borrow();
+            if self.in_container && !self.status.stopping && feed.is_shut_out() {
+                (end, self.status.stopping) = (End::ShutOut, true);
+            }
+            self.keep().await;
+            sources.extend(self.state.as_ref().map(|state| state.source().clone()));
+            news.tell(&sources, seen.at);
+            self.status.sources = self.files.sources().into_iter().chain(sources).collect();
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
+        end
+    }
+
+    /// Keeps the ledger as it is now; for the last time, if the program is about to end.
+    async fn keep(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        let kept = self.meter.kept();
+        if self.status.stopping {
+            state.close(kept).await;
+        } else if let Some(kept) = kept {
+            state.keep(kept).await;
+        }
+        self.status.state = Some(state.status());
     }
 
     /// Meters a whole trace as fast as it can be read, and publishes what the ledger says at its end.
@@ -109,20 +182,18 @@ impl Sampler {
         Ok(())
     }
 
-    /// Puts in force what the files say, and says how they and the other `sources` are doing.
-    fn read_files(&mut self, sources: Vec<SourceStatus>) {
-        let Priced { terms, status, source } = self.files.prices.borrow_and_update().clone();
+    /// Puts in force what the price file says.
+    fn put_terms_in_force(&mut self) {
+        let Priced { terms, status, source: _ } = self.files.prices.borrow_and_update().clone();
         self.meter.set_terms(terms);
         self.status.pricing = status;
-        let labels = self.files.labels.borrow_and_update().clone();
-        self.status.sources = iter::once(source).chain(labels).chain(sources).collect();
     }
 
     fn take_in(&mut self, seen: &Observation) {
         let report = self.meter.observe(seen);
         self.status.ticks += 1;
-        // Before the driver has shown a GPU there is nothing to report on.
-        if self.report.is_some() || !report.devices.is_empty() {
+        // Before a driver has ever shown a GPU there is nothing to report on.
+        if self.report.is_some() || !report.devices.is_empty() || !report.former_devices.is_empty() {
             self.report = Some(report);
         }
     }

@@ -22,6 +22,8 @@ pub struct Published {
 pub struct Status {
     /// Where the observations come from.
     pub mode: Mode,
+    /// When the exporter was started, and its own counters with it; `None` where that does not matter.
+    pub started: Option<UnixTime>,
     /// The node's name, the `node` label of every series.
     pub node: Arc<str>,
     /// The state of each source.
@@ -32,6 +34,19 @@ pub struct Status {
     pub tick_overruns: u64,
     /// The price sheet in force.
     pub pricing: PricingStatus,
+    /// How the ledger is kept; `None` where it is not.
+    pub state: Option<StateStatus>,
+    /// Whether the program is about to end and observes no more.
+    pub stopping: bool,
+}
+
+/// How often the ledger was written to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateStatus {
+    /// States that were written.
+    pub writes: u64,
+    /// States that could not be written, or not in time.
+    pub errors: u64,
 }
 
 /// Where the observations come from.
@@ -59,6 +74,10 @@ pub enum Source {
     Pricing,
     /// The file with the labels of pods that have none.
     Labels,
+    /// The directory in which the ledger is kept.
+    StateFile,
+    /// The file that says who may ask, and over what.
+    WebConfig,
 }
 
 /// How one source is doing.
@@ -136,10 +155,16 @@ impl Mode {
 // === impl Source ===
 
 impl Source {
+    /// Whether money is known without it: it adds to what is known, or keeps it.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::ApiServer | Self::StateFile) || self.is_file()
+    }
+
     /// Whether it is a file, which is read before the first tick.
     #[must_use]
     pub const fn is_file(self) -> bool {
-        matches!(self, Self::Pricing | Self::Labels)
+        matches!(self, Self::Pricing | Self::Labels | Self::WebConfig)
     }
 
     /// The source as a label value.
@@ -151,6 +176,8 @@ impl Source {
             Self::ApiServer => "apiserver",
             Self::Pricing => "pricing",
             Self::Labels => "labels",
+            Self::StateFile => "state_file",
+            Self::WebConfig => "web_config",
         }
     }
 }

@@ -46,6 +46,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::observation::Observation;
 
+pub use self::allocation::{WireAllocation, WirePodKey};
+pub use self::line::WholeLine;
+
 use self::line::{Carried, Line};
 
 /// What the header says that a file is.

@@ -127,7 +127,7 @@ impl Error {
         match self {
             Self::Refused { code: 403, .. } => Some(
                 "grant the service account get, list and watch on pods and nodes, list and watch on resourceslices \
-                 and get on resourceclaims, as deploy/rbac.yaml does",
+                 and get on resourceclaims, as deploy/kustomize/base/rbac.yaml does",
             ),
             Self::Refused { code: 401, .. } => {
                 Some("the service account's token is not accepted; is it mounted, and of this cluster?")

@@ -149,6 +149,52 @@ mod tests {
         }
     }
 
+    /// What annotations are made of.
+    const PIECES: [&str; 24] = [
+        "GPU-1",
+        "GPU-2",
+        "MIG-1",
+        ",",
+        ":",
+        ";",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "NVIDIA",
+        "A100",
+        "0",
+        "1",
+        "8000",
+        "30",
+        "-1",
+        "1.5",
+        "18446744073709551616",
+        "deviceIndex",
+        "migUUID",
+        " ",
+        "\u{0}",
+    ];
+
+    /// A fuzz target: what is written is chosen piece by piece.
+    #[test]
+    fn any_annotations() {
+        bolero::check!().with_iterations(10_000).with_type::<[(u8, Vec<u8>); 3]>().for_each(|written| {
+            let piece = |piece: &u8| PIECES[usize::from(*piece) % PIECES.len()];
+            let annotation = |(key, pieces): &(u8, Vec<u8>)| {
+                (KEYS[usize::from(*key) % KEYS.len()], pieces.iter().map(piece).collect::<String>())
+            };
+            let annotations: BTreeMap<&str, String> = written.iter().map(annotation).collect();
+            let pod: Object =
+                serde_json::from_value(json!({ "metadata": { "annotations": annotations } })).unwrap();
+            let fractions = of(&pod);
+            assert!(
+                fractions.windows(2).all(|pair| pair[0].of < pair[1].of) && fractions.len() <= DEVICES_MAX
+            );
+        });
+    }
+
     /// Anything, and much that is nearly right.
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![

@@ -66,6 +66,11 @@ pub(super) async fn decline(HangUps { prices: mut told, labels: _ }: HangUps) ->
     "whoever waits for SIGHUP"
 }
 
+/// A mistake, and how many more there are.
+pub(super) fn told(problem: &str, more: usize) -> String {
+    if more == 0 { problem.to_owned() } else { format!("{problem} (and {more} more, see the log)") }
+}
+
 // === impl HangUps ===
 
 impl HangUps {
@@ -125,10 +130,7 @@ impl WrittenFile {
             warn!("{problem}");
         }
         let more = problems.len().saturating_sub(1);
-        self.source.message = problems.first().map(|first| match more {
-            0 => Arc::clone(first),
-            more => format!("{first} (and {more} more, see the log)").into(),
-        });
+        self.source.message = problems.first().map(|first| told(first, more).into());
         self.problems = problems;
         self.source.up = false;
         self.source.errors = self.source.errors.saturating_add(1);

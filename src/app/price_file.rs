@@ -11,11 +11,12 @@ use crate::args::{Args, MOUNTED_PRICES};
 use crate::clock;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::Terms;
-use crate::cost::pricing::{Catalogue, Date};
+use crate::cost::pricing::{Catalogue, Date, EnergyTerms, PriceSheet};
+use crate::demo;
 use crate::observation::{Span, UnixTime};
 use crate::pricing_file::{self, LastGood, PricingFile};
 use crate::sampler::Priced;
-use crate::status::{InForce, PricingStatus, Source};
+use crate::status::{InForce, Mode, PricingStatus, Source};
 use crate::yaml::problem::Problem;
 
 /// The operator's price file, and the prices that are in force.
@@ -23,6 +24,8 @@ pub(super) struct PriceFile {
     file: WrittenFile,
     catalogue: Option<Arc<Catalogue>>,
     typed: Typed,
+    /// What energy costs on a node that is made up, unless the operator wrote it; no real node ever has it.
+    made_up: Option<EnergyTerms>,
     /// Where the last good file outlives us; `None` if nothing is kept.
     last_good: Option<LastGood>,
     /// The text of the file that is in force; `None` while that is not what stands in the file.
@@ -48,7 +51,7 @@ struct Typed {
 
 impl PriceFile {
     /// Reads the price file as it stands now, and says what is in force and from then on will be.
-    pub(super) fn open(args: &Args) -> (Self, watch::Receiver<Priced>) {
+    pub(super) fn open(args: &Args, mode: Mode) -> (Self, watch::Receiver<Priced>) {
         let typed = Typed {
             mig_share: args.mig_share.map(Into::into),
             sharing_policy: args.sharing_policy.map(Into::into),
@@ -56,7 +59,9 @@ impl PriceFile {
         };
         let catalogue = super::prices::catalogue(args.pricing_catalogue);
         let file = WrittenFile::new(Source::Pricing, args.pricing_file.clone(), MOUNTED_PRICES);
-        let (mut opened, latest) = Self::new(file, catalogue, typed, args.state_dir.clone());
+        let made_up = || pricing_file::parse(demo::PRICING, None).ok()?.energy;
+        let made_up = if mode == Mode::Demo { made_up() } else { None };
+        let (mut opened, latest) = Self::new(file, catalogue, typed, made_up, args.state_dir.clone());
         opened.begin(clock::wall());
         (opened, latest)
     }
@@ -65,9 +70,10 @@ impl PriceFile {
         file: WrittenFile,
         catalogue: Option<Arc<Catalogue>>,
         typed: Typed,
+        made_up: Option<EnergyTerms>,
         state_dir: Option<PathBuf>,
     ) -> (Self, watch::Receiver<Priced>) {
-        let prices = Arc::new(pricing_file::sheet(None, catalogue.clone()));
+        let prices = sheet(None, catalogue.clone(), made_up.as_ref());
         let now = Priced {
             terms: Terms { prices, rules: typed.rules(None) },
             status: PricingStatus {
@@ -82,6 +88,7 @@ impl PriceFile {
             file,
             catalogue,
             typed,
+            made_up,
             last_good: state_dir.map(LastGood::new),
             text: None,
             warnings: Vec::new(),
@@ -159,7 +166,7 @@ impl PriceFile {
     /// Puts in force what the operator wrote and what was read at some time, as soon as it is published.
     fn put_in_force(&mut self, file: PricingFile, text: &str, in_force: InForce, read_at: UnixTime) {
         let rules = self.typed.rules(Some(&file));
-        let prices = Arc::new(pricing_file::sheet(Some(file), self.catalogue.clone()));
+        let prices = sheet(Some(file), self.catalogue.clone(), self.made_up.as_ref());
         self.now.terms = Terms { prices, rules };
         let status = &mut self.now.status;
         status.file = Some(Arc::clone(&self.file.name));
@@ -222,6 +229,17 @@ impl PriceFile {
     }
 }
 
+/// All prices that are in force.
+fn sheet(
+    file: Option<PricingFile>,
+    catalogue: Option<Arc<Catalogue>>,
+    made_up: Option<&EnergyTerms>,
+) -> Arc<PriceSheet> {
+    let sheet = pricing_file::sheet(file, catalogue);
+    let energy = sheet.energy.or_else(|| made_up.cloned());
+    Arc::new(PriceSheet { energy, ..sheet })
+}
+
 // === impl Typed ===
 
 impl Typed {
@@ -251,7 +269,7 @@ mod tests {
     fn mounted(path: &Path) -> (PriceFile, watch::Receiver<Priced>) {
         let file = WrittenFile::new(Source::Pricing, None, path.to_str().unwrap());
         let typed = Typed { mig_share: None, sharing_policy: None, max_age: Span::from_secs(60) };
-        PriceFile::new(file, None, typed, None)
+        PriceFile::new(file, None, typed, None, None)
     }
 
     /// Midnight of a day of 2026.

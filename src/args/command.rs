@@ -27,6 +27,11 @@ pub enum Command {
         #[arg(long, env = "GPU_COST_URL", default_value = "http://localhost:8080")]
         url: Address,
 
+        /// A ledger that another program fetched from /api/v1/ledger, - for the standard input, instead of asking: where
+        /// the exporter wants TLS or a password.
+        #[arg(long, value_name = "FILE")]
+        ledger: Option<PathBuf>,
+
         /// How to answer.
         #[arg(long, short, value_name = "FORM", default_value = "text")]
         output: ExplainOutput,

@@ -20,6 +20,7 @@ use crate::observation::{Gpu, Mig, MigDevice, Observation, Partition, PodKey, Sp
 use super::report::{Basis, NamedDevice, Sharing, State};
 use super::share::{Division, Share};
 
+pub use self::listing::{Held, Identity, Listing};
 pub use self::memory::Memory;
 pub use self::naming::DeviceKey;
 

@@ -2,7 +2,8 @@
 //!
 //! A [`Charge`] is posted to all three views at once, and the bill of a GPU is added up on its own, so that the views
 //! can be held against it. Totals never decrease. A device and a payer stay for ever; a pod that holds nothing any more
-//! stays for its retention, so that whoever reads the ledger now and then misses none of it.
+//! stays for its retention, so that whoever reads the ledger now and then misses none of it. The fields are public for
+//! whoever keeps the ledger over a restart; nobody else adds to them but through its methods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use crate::observation::{CostLabels, Ppm, Span, UnixTime, Uptime, Workload, Xid};
 
 use super::money::{Amount, Cost, GpuTime};
+use super::pricing::{Electricity, EnergyRates};
 use super::report::{Payer, State, Totals, XidLine};
 
 /// How many payers have a line of their own; what more there are share one, so that the number of series is bounded
@@ -19,21 +21,33 @@ const PAYERS_MAX: usize = 200;
 /// How many of those who share a line are counted one by one.
 const FOLDED_MAX: usize = 10_000;
 
+/// More than any account can hold, and so little that a million of them can still be added up: a billion dollars an hour
+/// for ten thousand years.
+const PLAUSIBLE: u128 = u128::MAX >> 20;
+
+/// How many pods that hold nothing any more have a line, so that the number of series is bounded however many come and
+/// go: more than one a second over the usual retention.
+const ENDED_MAX: usize = 1_000;
+
 /// All accounts of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// The time of day, by which accounts are opened.
-    now: UnixTime,
-    /// By UUID.
-    pub(super) devices: BTreeMap<Arc<str>, DeviceAccount>,
-    pub(super) pods: BTreeMap<PodId, PodAccount>,
-    pub(super) payers: BTreeMap<Payer, PayerAccount>,
+    pub now: UnixTime,
+    /// The GPUs, by UUID.
+    pub devices: BTreeMap<Arc<str>, DeviceAccount>,
+    /// The pods that hold something or did so within the retention.
+    pub pods: BTreeMap<PodId, PodAccount>,
+    /// Who pays.
+    pub payers: BTreeMap<Payer, PayerAccount>,
     /// Payers that have no line of their own.
-    folded: BTreeSet<Payer>,
+    pub folded: BTreeSet<Payer>,
     /// What was ever charged to pods, added up independently of their accounts.
-    held: Cost,
+    pub held: Cost,
     /// What was charged to pods whose accounts are closed.
-    closed: Cost,
+    pub closed: Cost,
+    /// How many of those had to go before their retention was over.
+    pub dropped_pods: u64,
 }
 
 /// Identity of a pod's account.
@@ -60,12 +74,16 @@ pub struct DeviceAccount {
     pub energy_millijoules: Option<u128>,
     /// The driver's last energy reading.
     pub energy_reading: Option<u64>,
+    /// What its energy cost and emitted since there are terms for that; not part of its bill.
+    pub electricity: Electricity,
     /// Held time by utilization: low, medium, high.
     pub bands: [GpuTime; 3],
     /// Critical errors by XID.
     pub xids: BTreeMap<u64, XidLine>,
     /// Time that was charged to nobody because we were not looking.
     pub unobserved: GpuTime,
+    /// Time that was charged to nobody because the node was started anew, by the wall clock.
+    pub rebooting: GpuTime,
     /// Time of gaps that was charged as unmeasured.
     pub recovered: GpuTime,
 }
@@ -75,6 +93,8 @@ pub struct DeviceAccount {
 pub struct PodAccount {
     /// When it was opened.
     pub since: UnixTime,
+    /// How long ago that was; never goes back, even where the wall clock does.
+    pub age: Span,
     /// What the pod was when it last held something.
     pub description: Description,
     /// Money and time by state.
@@ -83,6 +103,8 @@ pub struct PodAccount {
     pub burst: Cost,
     /// Its part of its GPUs' energy.
     pub energy_millijoules: Option<u128>,
+    /// What that energy cost and emitted; not part of its bill.
+    pub electricity: Electricity,
     /// When it last did work.
     pub last_active: Option<UnixTime>,
     /// Since when it holds nothing; `None` while it holds something.
@@ -173,21 +195,80 @@ impl Ledger {
         self.folded.len()
     }
 
-    /// Marks the pods that hold nothing at `now` as ended, and drops those that ended more than `retention` ago.
+    /// Marks the pods that hold nothing at `now` as ended, and drops those that ended more than `retention` ago, or
+    /// longest ago where too many have ended.
     pub fn expire(&mut self, now: Uptime, retention: Span, holds: impl Fn(&PodId) -> bool) {
-        self.pods.retain(|pod, account| {
+        let wall = self.now;
+        for (pod, account) in &mut self.pods {
             account.ended = if holds(pod) { None } else { Some(account.ended.unwrap_or(now)) };
-            let stays = account.ended.is_none_or(|ended| now.since(ended) <= retention);
-            if !stays {
-                self.closed += account.totals.total_cost();
-            }
-            stays
+            let age = wall.as_millis().saturating_sub(account.since.as_millis());
+            account.age = account.age.max(Span::from_millis(age));
+        }
+        self.close(|ended| now.since(ended) > retention);
+        self.drop_surplus();
+    }
+
+    /// Drops those who ended longest ago where too many have; of those who ended at once, the first by name.
+    fn drop_surplus(&mut self) {
+        let mut ended: Vec<Uptime> = self.pods.values().filter_map(|account| account.ended).collect();
+        let surplus = ended.len().saturating_sub(ENDED_MAX);
+        if surplus == 0 {
+            return;
+        }
+        let (before, last, _) = ended.select_nth_unstable(surplus - 1);
+        let last = *last;
+        let mut with_the_last = surplus - before.iter().filter(|ended| **ended < last).count();
+        self.dropped_pods += self.close(|ended| {
+            let is_last = ended == last && with_the_last > 0;
+            with_the_last -= usize::from(is_last);
+            is_last || ended < last
         });
     }
 
-    /// Forgets the driver's counters, which begin again with a new boot.
-    pub fn forget_readings(&mut self) {
+    /// Closes the accounts of the pods that ended at such a time, and says how many they were.
+    fn close(&mut self, mut is_over: impl FnMut(Uptime) -> bool) -> u64 {
+        let mut closed = 0;
+        self.pods.retain(|_, account| {
+            let stays = !account.ended.is_some_and(&mut is_over);
+            if !stays {
+                self.closed += account.totals.total_cost();
+                closed += 1;
+            }
+            stays
+        });
+        closed
+    }
+
+    /// How many pods lost their line before their retention was over.
+    #[must_use]
+    pub fn dropped_pods(&self) -> u64 {
+        self.dropped_pods
+    }
+
+    /// Begins to count from another boot at `now`: the driver's counters begin again, and whoever had ended has ended now,
+    /// because times of two boots cannot be compared.
+    pub fn begin_boot(&mut self, now: Uptime) {
         self.devices.values_mut().for_each(|device| device.energy_reading = None);
+        let ended = self.pods.values_mut().filter_map(|pod| pod.ended.as_mut());
+        ended.for_each(|ended| *ended = now);
+    }
+
+    /// Whether the accounts can be those of a ledger: the lines add up to the bills, in money and in time, and no sum is so
+    /// large that additions end at the range of the integers instead of adding.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let devices = || self.devices.values().map(|device| &device.totals);
+        let payers = || self.payers.values().map(|payer| &payer.totals);
+        let totals = devices().chain(payers()).chain(self.pods.values().map(|pod| &pod.totals));
+        let is_plausible = |totals: &Totals| {
+            totals.total_cost().units() <= PLAUSIBLE && totals.total_time().nanos() <= PLAUSIBLE
+        };
+        let time = |sums: &mut dyn Iterator<Item = &Totals>| sums.map(Totals::total_time).sum::<GpuTime>();
+        let bills = self.devices.values().map(|device| device.bill).chain([self.held, self.closed]);
+        totals.into_iter().all(is_plausible)
+            && bills.into_iter().all(|bill| bill.units() <= PLAUSIBLE)
+            && self.imbalance() == Cost::ZERO
+            && time(&mut devices()) == time(&mut payers())
     }
 
     /// How far the accounts are from the bills; nothing, unless there is a defect.
@@ -212,22 +293,25 @@ impl DeviceAccount {
         line.last = line.last.max(xid.at);
     }
 
-    /// Begins to count: dollars if there is a price, energy if there is a reading.
-    pub fn open(&mut self, priced: bool, energy_millijoules: Option<u64>) {
+    /// Begins to count: dollars if there is a price, energy if there is a reading, and then electricity as far as there
+    /// are rates for it.
+    pub fn open(&mut self, priced: bool, energy_millijoules: Option<u64>, rates: Option<&EnergyRates>) {
         self.totals.open(priced);
         if let Some(reading) = energy_millijoules {
             self.energy_reading.get_or_insert(reading);
             self.energy_millijoules.get_or_insert(0);
+            self.electricity.add(rates.map(|rates| rates.over(0)).unwrap_or_default());
         }
     }
 
     /// Takes in the driver's energy counter and gives what was added since the last reading.
     ///
     /// A counter that is lower than before began again from zero when the driver was reloaded.
-    pub fn read_energy(&mut self, reading: u64) -> u128 {
+    pub fn read_energy(&mut self, reading: u64, rates: Option<&EnergyRates>) -> u128 {
         let before = self.energy_reading.replace(reading).unwrap_or(reading);
         let added = u128::from(reading.checked_sub(before).unwrap_or(reading));
         self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + added);
+        self.electricity.add(rates.map(|rates| rates.over(added)).unwrap_or_default());
         added
     }
 
@@ -239,5 +323,79 @@ impl DeviceAccount {
             _ => 2,
         };
         self.bands[band] += time;
+    }
+}
+
+// === impl PodAccount ===
+
+impl PodAccount {
+    /// Adds its part of the energy of one of its GPUs.
+    pub fn add_energy(&mut self, millijoules: u128, rates: Option<&EnergyRates>) {
+        self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + millijoules);
+        self.electricity.add(rates.map(|rates| rates.over(millijoules)).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::pricing::PriceModel;
+
+    const RETENTION: Span = Span::from_secs(900);
+
+    fn pod(n: usize) -> PodId {
+        PodId { namespace: "ns".into(), name: format!("{n:04}").into(), uid: "".into() }
+    }
+
+    fn at(seconds: usize) -> Uptime {
+        Uptime::from_nanos(seconds as u64 * 1_000_000_000)
+    }
+
+    /// A ledger of so many pods, each of which was charged a cent.
+    fn ledger(pods: usize) -> Ledger {
+        let mut ledger = Ledger::default();
+        let payer = Payer {
+            namespace: "ns".into(),
+            labels: CostLabels::default(),
+            gpu_model: "m".into(),
+            price_model: Some(PriceModel::OnDemand),
+        };
+        let amount = Amount { cost: Some(Cost::from_cents(1)), time: GpuTime::from_nanos(1) };
+        for n in 0..pods {
+            let (gpu, pod) = (&"GPU-0".into(), Some(&pod(n)));
+            ledger.post(&Charge { gpu, pod, payer: &payer, state: State::Used, amount });
+            ledger.device(gpu).bill += Cost::from_cents(1);
+        }
+        ledger
+    }
+
+    #[test]
+    fn of_too_many_that_ended_those_who_ended_first_go() {
+        let mut ledger = ledger(ENDED_MAX + 5);
+        // One that ended long after the others begins the alphabet, and one goes on.
+        let names = |ledger: &Ledger| ledger.pods.keys().map(|pod| pod.name.to_string()).collect::<Vec<_>>();
+        ledger.expire(at(1), RETENTION, |it| *it == pod(0) || *it == pod(9));
+        assert_eq!((ledger.pods.len(), ledger.dropped_pods()), (ENDED_MAX + 2, 3));
+        assert_eq!(names(&ledger)[..2], ["0000", "0004"], "of those who ended at once the first by name");
+        ledger.expire(at(2), RETENTION, |it| *it == pod(9));
+        assert_eq!((ledger.pods.len(), ledger.dropped_pods()), (ENDED_MAX + 1, 4));
+        assert_eq!(names(&ledger)[..2], ["0000", "0005"]);
+        assert_eq!(ledger.imbalance(), Cost::ZERO, "their money is not lost");
+        // Those who go when their time is over are not dropped.
+        ledger.expire(at(1_000), RETENTION, |it| *it == pod(9));
+        assert_eq!((names(&ledger), ledger.dropped_pods()), (vec!["0009".to_owned()], 4));
+        assert_eq!(ledger.imbalance(), Cost::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_makes_no_pod_younger() {
+        let mut ledger = Ledger::default();
+        ledger.set_time(UnixTime::from_millis(100_000));
+        ledger.pod(&pod(0));
+        for (now, age) in [(100_000, 0), (160_000, 60_000), (90_000, 60_000), (170_000, 70_000)] {
+            ledger.set_time(UnixTime::from_millis(now));
+            ledger.expire(at(1), RETENTION, |_| true);
+            assert_eq!(ledger.pods[&pod(0)].age, Span::from_millis(age), "{now}");
+        }
     }
 }

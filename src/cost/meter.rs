@@ -6,6 +6,7 @@
 //! nobody looked for too long the time is counted as unobserved and nobody is charged.
 
 mod charge;
+mod kept;
 mod open;
 mod summary;
 #[cfg(test)]
@@ -22,6 +23,8 @@ use super::ledger::Ledger;
 use super::pricing::{NodeFacts, PriceModel, PriceSheet};
 use super::report::{LastCharge, Report};
 use super::window::Window;
+
+pub use self::kept::{Kept, KeptInterval, Price};
 
 use self::open::{Open, OpenGpu};
 
@@ -107,7 +110,12 @@ impl Meter {
         self.ledger.set_time(seen.wall);
         let before = self.open.take();
         self.last.clear();
+        if before.as_ref().is_some_and(|open| !open.is_continued_by(seen)) {
+            self.ledger.begin_boot(seen.at);
+            self.memory.begin_boot();
+        }
         let next = self.open_interval(seen, before.as_ref());
+        next.gpus.iter().for_each(|gpu| gpu.open_accounts(&mut self.ledger, next.energy.as_ref()));
         if let Some(open) = &before {
             self.close_interval(open, &next, seen.wall);
         }
@@ -119,9 +127,7 @@ impl Meter {
     }
 
     fn open_interval(&mut self, seen: &Observation, before: Option<&Open>) -> Open {
-        if before.is_some_and(|open| open.boot != seen.boot) {
-            self.ledger.forget_readings();
-        }
+        let before = before.filter(|open| open.is_continued_by(seen));
         let gpus = known_gpus(seen, before);
         let attributed = attribution::attribute(seen, &gpus, &self.policy.rules, &mut self.memory);
         let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
@@ -132,42 +138,50 @@ impl Meter {
             let quote = prices.quote(&model, position);
             OpenGpu::new(gpu, model, quote, claims, &pods)
         };
-        // What was charged stays charged: an observation from the past opens no time a second time.
-        let charged_until = before.filter(|open| open.boot == seen.boot).map(|open| open.at);
-        let next = Open {
-            at: charged_until.map_or(seen.at, |until| until.max(seen.at)),
-            boot: Arc::clone(&seen.boot),
+        Open {
+            // What was charged stays charged: an observation from the past opens no time a second time.
+            at: before.map_or(seen.at, |open| open.at.max(seen.at)),
+            seen: seen.without_gpus(),
+            resumed: false,
             gpus: gpus.into_iter().zip(attributed.gpus).enumerate().map(open).collect(),
             conflicts: attributed.conflicts,
             unmapped: attributed.unmapped,
             price_model: prices.price_model(),
             capacity_type: prices.capacity_type().cloned(),
+            energy: self.prices.energy.as_ref().map(|terms| terms.at(seen.wall, &node)),
             node,
-        };
-        next.gpus.iter().for_each(|gpu| gpu.open_accounts(&mut self.ledger));
-        next
+        }
     }
 
     fn close_interval(&mut self, open: &Open, next: &Open, wall: UnixTime) {
-        if open.boot != next.boot {
-            return;
+        if !open.is_continued_by(&next.seen) {
+            return self.count_reboot(open, wall);
         }
         let elapsed = next.at.since(open.at);
         for gpu in &open.gpus {
             let Some(now) = next.gpus.iter().find(|now| now.gpu.uuid == gpu.gpu.uuid) else { continue };
+            let energy = open.energy.as_ref();
             if elapsed > self.policy.max_gap {
-                let account = self.ledger.device(&gpu.gpu.uuid);
-                account.unobserved += elapsed.into();
+                self.ledger.device(&gpu.gpu.uuid).unobserved += elapsed.into();
                 // The GPU's energy is known, whose it was is not.
-                if let Some(reading) = now.gpu.energy_millijoules {
-                    account.read_energy(reading);
-                }
-            } else if elapsed > self.policy.longest_interval {
+                self.read_energy(now, energy);
+            } else if elapsed > self.policy.longest_interval || open.resumed && !elapsed.is_zero() {
                 self.ledger.device(&gpu.gpu.uuid).recovered += elapsed.into();
-                self.charge_gap(gpu, now, elapsed);
+                let division = gpu.claims.over_gap(&now.claims);
+                self.charge_gap(gpu, &division, elapsed);
+                self.add_energy((gpu, now), &division, energy);
             } else if !elapsed.is_zero() {
                 self.charge_measured(gpu, now, elapsed, wall);
+                self.add_energy((gpu, now), &gpu.claims.division, energy);
             }
+        }
+    }
+
+    /// Counts the time from one boot to the next, of which only the wall clock tells.
+    fn count_reboot(&mut self, open: &Open, wall: UnixTime) {
+        let millis = wall.as_millis().saturating_sub(open.seen.wall.as_millis());
+        for gpu in &open.gpus {
+            self.ledger.device(&gpu.gpu.uuid).rebooting += Span::from_millis(millis).into();
         }
     }
 
@@ -195,7 +209,7 @@ fn known_gpus(seen: &Observation, before: Option<&Open>) -> Vec<Arc<Gpu>> {
     let shown = seen.gpus.iter().flatten();
     let mut gpus: BTreeMap<Arc<str>, Arc<Gpu>> =
         shown.map(|gpu| (Arc::clone(&gpu.uuid), Arc::new(gpu.clone()))).collect();
-    let known = before.filter(|open| open.boot == seen.boot).into_iter().flat_map(|open| &open.gpus);
+    let known = before.into_iter().flat_map(|open| &open.gpus);
     for OpenGpu { gpu, .. } in known {
         let unread = || Arc::new(unread(gpu, seen.gpus.is_some()));
         gpus.entry(Arc::clone(&gpu.uuid)).or_insert_with(unread);

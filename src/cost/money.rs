@@ -15,8 +15,11 @@ use super::share::scaled;
 /// Nano-dollar-hours-per-hour: how many [`Cost`] units one dollar has (10⁹ nano-dollars × 3,600 s × 10⁹ ns).
 const UNITS_PER_DOLLAR: u128 = 1_000_000_000 * 3_600 * 1_000_000_000;
 
+/// How many [`Grams`] units one gram has (10¹² trillionths per kWh × 3.6 × 10⁹ mJ): as many as a dollar.
+const UNITS_PER_GRAM: u128 = UNITS_PER_DOLLAR;
+
 /// How many digits after the point tell each [`Cost`] from every other: one unit is 2.8 × 10⁻²² dollars.
-const COST_DIGITS: usize = 22;
+const UNIT_DIGITS: usize = 22;
 
 /// How many digits after the point write billionths.
 const NANO_DIGITS: usize = 9;
@@ -28,6 +31,10 @@ pub struct Rate(u64);
 /// An amount of money, in nano-dollars per hour × nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost(u128);
+
+/// An emission of CO2e, in trillionths of a gram per kWh × millijoules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Grams(u128);
 
 /// Time on GPUs in nanoseconds of a whole GPU: a seventh of a GPU for seven seconds is one GPU-second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,15 +167,7 @@ impl Cost {
 /// are written alike, and the number times 3.6 × 10²¹, rounded, is the cost again.
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut whole, mut rest) = (self.0 / UNITS_PER_DOLLAR, self.0 % UNITS_PER_DOLLAR);
-        let (mut fraction, mut one) = (0, 1);
-        for _ in 0..COST_DIGITS {
-            (fraction, rest) = (fraction * 10 + rest * 10 / UNITS_PER_DOLLAR, rest * 10 % UNITS_PER_DOLLAR);
-            one *= 10;
-        }
-        fraction += rest * 2 / UNITS_PER_DOLLAR;
-        whole += fraction / one;
-        write_decimal(f, whole, fraction % one, COST_DIGITS)
+        write_units(f, self.0, UNITS_PER_DOLLAR)
     }
 }
 
@@ -198,6 +197,54 @@ impl Sub for Cost {
 impl Sum for Cost {
     fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
         costs.fold(Self::ZERO, Add::add)
+    }
+}
+
+// === impl Grams ===
+
+impl Grams {
+    /// An emission of `units`, in trillionths of a gram per kWh × millijoules.
+    #[must_use]
+    pub const fn from_units(units: u128) -> Self {
+        Self(units)
+    }
+
+    /// The emission in trillionths of a gram per kWh × millijoules.
+    #[must_use]
+    pub const fn units(self) -> u128 {
+        self.0
+    }
+
+    /// The emission in grams of CO2e, for showing; never smaller for a larger one.
+    #[expect(
+        clippy::float_arithmetic,
+        clippy::cast_precision_loss,
+        reason = "the edge where an emission is shown"
+    )]
+    #[must_use]
+    pub fn grams(self) -> f64 {
+        self.0 as f64 / UNITS_PER_GRAM as f64
+    }
+}
+
+/// Grams as a decimal number, to the nearest 10⁻²², as a [`Cost`] is written in dollars.
+impl fmt::Display for Grams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_units(f, self.0, UNITS_PER_GRAM)
+    }
+}
+
+impl Add for Grams {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sum for Grams {
+    fn sum<I: Iterator<Item = Self>>(grams: I) -> Self {
+        grams.fold(Self::default(), Add::add)
     }
 }
 
@@ -296,6 +343,19 @@ impl Amount {
 
 fn write_nanos(f: &mut fmt::Formatter<'_>, nanos: u128) -> fmt::Result {
     write_decimal(f, nanos / 1_000_000_000, nanos % 1_000_000_000, NANO_DIGITS)
+}
+
+/// Writes units of which so many are one, to as many digits as tell each from every other.
+fn write_units(f: &mut fmt::Formatter<'_>, units: u128, per_one: u128) -> fmt::Result {
+    let (mut whole, mut rest) = (units / per_one, units % per_one);
+    let (mut fraction, mut one) = (0, 1);
+    for _ in 0..UNIT_DIGITS {
+        (fraction, rest) = (fraction * 10 + rest * 10 / per_one, rest * 10 % per_one);
+        one *= 10;
+    }
+    fraction += rest * 2 / per_one;
+    whole += fraction / one;
+    write_decimal(f, whole, fraction % one, UNIT_DIGITS)
 }
 
 /// Writes a number whose part after the point has so many digits, without the zeros at its end.

@@ -9,9 +9,12 @@
 //!
 //! The price of a whole node is divided so that the GPUs of the node add up to it: what is left over after the division
 //! by whole billionths of a dollar goes to the first GPUs in the order of their UUIDs, a billionth each.
+//!
+//! Beside these prices stands what energy costs and emits: no part of a rate, and of no bill.
 
 mod catalogue;
 mod date;
+mod energy;
 mod node;
 mod overrides;
 mod owned;
@@ -21,14 +24,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::money::Rate;
-use crate::observation::Ppm;
+use crate::observation::{Ppm, Span};
 
 pub use self::catalogue::{Catalogue, Instance};
 pub use self::date::Date;
+pub use self::energy::{Electricity, EnergyRates, EnergyTerms, Grid, GridIntensity, Intensity, Tariff};
 pub use self::node::{CapacityType, NodeFacts, PriceModelRule};
 pub use self::overrides::{Discount, Match, Override, OverridePrices};
 pub use self::owned::{OwnedHardware, Power};
 pub use self::prices::{Change, PriceModel, PriceTable, Prices, Provenance};
+
+/// How long a month is if nobody says: 730 hours, a twelfth of 365 days, as cloud providers count.
+const MONTH: Span = Span::from_secs(730 * 3_600);
 
 /// All prices that we know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +58,10 @@ pub struct PriceSheet {
     pub model_costs: BTreeMap<Arc<str>, TokenPrices>,
     /// What one unit of another currency is worth, in billionths of a dollar.
     pub exchange_rates: BTreeMap<Arc<str>, u64>,
+    /// What energy costs and emits, beside the bill; `None` if the operator wrote nothing about it.
+    pub energy: Option<EnergyTerms>,
+    /// How long a month is where a price is told per month; `None` if the operator did not say.
+    pub month: Option<Span>,
 }
 
 /// What a thousand tokens cost, in nano-dollars.
@@ -153,6 +164,12 @@ impl NodePrices<'_> {
     #[must_use]
     pub fn price_model(&self) -> PriceModel {
         self.wanted("")
+    }
+
+    /// How long a month is where a price is told per month.
+    #[must_use]
+    pub fn month(&self) -> Span {
+        self.sheet.month.unwrap_or(MONTH)
     }
 
     /// How the node was bought, where a label says so.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::observation::{CostLabels, DeviceId, Fault, Gpu, Node, Ppm, Span, UnixTime, Uptime, Workload};
 
 use super::money::{Amount, Cost, GpuTime, Rate};
-use super::pricing::{CapacityType, NodeFacts, PriceModel, PriceSheet, Quote};
+use super::pricing::{CapacityType, Electricity, EnergyRates, NodeFacts, PriceModel, PriceSheet, Quote};
 
 pub use self::sharing::{Attribution, Basis, Sharing};
 pub use self::state::{State, Totals};
@@ -31,6 +31,8 @@ pub struct Report {
     pub driver_version: Option<Arc<str>>,
     /// Every GPU that was ever seen in this boot, sorted by UUID.
     pub devices: Vec<DeviceLine>,
+    /// GPUs that were charged before and were not seen in this boot, sorted by UUID: their money is part of the bill.
+    pub former_devices: Vec<FormerDevice>,
     /// Every pod that holds a GPU or did so within the retention, sorted by namespace, name and UID.
     pub pods: Vec<PodLine>,
     /// Who pays, sorted; what nobody holds is on lines with an empty namespace.
@@ -53,8 +55,12 @@ pub struct Report {
     pub capacity_type: Option<CapacityType>,
     /// Payers that share a line because there are too many of them.
     pub folded_payers: usize,
+    /// Pods whose lines went before their retention was over, because too many had ended; since the ledger began.
+    pub dropped_pods: u64,
     /// The prices that are in force.
     pub prices: Arc<PriceSheet>,
+    /// What energy costs and emits from now on; `None` if the operator wrote nothing about it.
+    pub energy: Option<EnergyRates>,
 }
 
 /// The ledger of one physical GPU.
@@ -86,12 +92,41 @@ pub struct DeviceLine {
     pub foreign_utilization: Option<Ppm>,
     /// Millijoules since the ledger began, over driver reloads; `None` if it was never measured.
     pub energy_millijoules: Option<u128>,
+    /// What its energy cost and emitted since there are terms for that; not part of its bill.
+    pub electricity: Electricity,
     /// Held time while its utilization was below 30 %, from 30 to 70 %, above 70 %.
     pub bands: [GpuTime; 3],
     /// Critical errors since the ledger began, sorted by XID.
     pub xids: Vec<XidLine>,
-    /// Time in which we were not looking and which is therefore charged to nobody, by reason.
+    /// Time in which we were not looking and which is therefore charged to nobody.
     pub unobserved: GpuTime,
+    /// Time for which the same holds because the node was started anew, by the wall clock.
+    pub rebooting: GpuTime,
+    /// Time of gaps that were short enough to be charged as `unmeasured`.
+    pub recovered: GpuTime,
+}
+
+/// What is left of a GPU that is no longer there: what was counted.
+#[derive(Clone, Debug)]
+pub struct FormerDevice {
+    /// Its UUID.
+    pub uuid: Arc<str>,
+    /// When its account was opened: when its counters were 0.
+    pub since: UnixTime,
+    /// Its money and time since the ledger began.
+    pub totals: Totals,
+    /// Millijoules since the ledger began; `None` if it was never measured.
+    pub energy_millijoules: Option<u128>,
+    /// What its energy cost and emitted since there are terms for that; not part of its bill.
+    pub electricity: Electricity,
+    /// Held time while its utilization was below 30 %, from 30 to 70 %, above 70 %.
+    pub bands: [GpuTime; 3],
+    /// Critical errors since the ledger began, sorted by XID.
+    pub xids: Vec<XidLine>,
+    /// Time in which we were not looking and which is therefore charged to nobody.
+    pub unobserved: GpuTime,
+    /// Time for which the same holds because the node was started anew, by the wall clock.
+    pub rebooting: GpuTime,
     /// Time of gaps that were short enough to be charged as `unmeasured`.
     pub recovered: GpuTime,
 }
@@ -175,12 +210,16 @@ pub struct PodLine {
     pub gpu_model: Arc<str>,
     /// When its account was opened: when its counters were 0.
     pub since: UnixTime,
+    /// How long ago that was, as far as was ever seen: a wall clock that steps back makes no pod younger.
+    pub age: Span,
     /// Money and time since then.
     pub totals: Totals,
     /// Work beyond its share, in money; not part of any bill.
     pub burst: Cost,
     /// Its part of its GPUs' energy in millijoules; `None` if none was measured.
     pub energy_millijoules: Option<u128>,
+    /// What that energy cost and emitted; not part of its bill.
+    pub electricity: Electricity,
     /// What it costs now per hour.
     pub rate: Rate,
     /// GPUs it holds now, in billionths of a GPU.

@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use hyper::Uri;
+use hyper::http::uri::Authority;
+
+use crate::ledger_json::PATH;
 
 /// The port of plain HTTP where none is named.
 const HTTP_PORT: u16 = 80;
@@ -20,7 +23,19 @@ pub struct Address {
     pub(super) prefix: String,
 }
 
+/// How another program fetches the ledger of an exporter that wants TLS or a password.
+pub(super) fn curl(authority: &str) -> String {
+    format!("curl --fail --cacert CA.crt --user NAME https://{authority}{PATH}")
+}
+
 // === impl Address ===
+
+impl Address {
+    /// Host and port as they were written.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+}
 
 impl FromStr for Address {
     type Err = String;
@@ -30,9 +45,12 @@ impl FromStr for Address {
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let uri: Uri = with_scheme.parse().map_err(|_| expected())?;
         if uri.scheme_str() != Some("http") {
+            let authority = uri.authority().map_or("HOST:8080", Authority::as_str);
             return Err(format!(
-                "{}: TLS is not spoken here, kubectl port-forward leads around it",
-                expected()
+                "{}: TLS is not spoken here; where only the exporter's proxy wants it, kubectl port-forward leads around \
+                 it, and where the exporter does: {} | gpu-cost-exporter explain --ledger=-",
+                expected(),
+                curl(authority)
             ));
         }
         let authority =

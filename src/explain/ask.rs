@@ -18,7 +18,7 @@ use crate::ledger_json::PATH;
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The largest answer that is read: a pod takes about a KiB, so far more than the pods of any node.
-const LARGEST_BYTES: usize = 256 << 20;
+pub(super) const LARGEST_BYTES: usize = 256 << 20;
 
 /// How much of a refusal is shown.
 const SHOWN_CHARS: usize = 200;
@@ -34,6 +34,10 @@ pub(super) async fn ask(address: &Address) -> Result<Value, Error> {
         StatusCode::NOT_FOUND => Err(stranger(format!("has no {PATH}"))),
         StatusCode::SERVICE_UNAVAILABLE => {
             Err(Error::Busy { address: address.clone(), said: excerpt(&body) })
+        }
+        StatusCode::UNAUTHORIZED => Err(Error::Closed { address: address.clone(), wanted: "a password" }),
+        StatusCode::BAD_REQUEST if excerpt(&body).contains("HTTPS server") => {
+            Err(Error::Closed { address: address.clone(), wanted: "TLS" })
         }
         _ => Err(stranger(format!("answers with {status}"))),
     }
@@ -63,7 +67,7 @@ async fn fetch(address: &Address) -> Result<(StatusCode, Bytes), Error> {
 }
 
 /// The beginning of what somebody said, as one line.
-fn excerpt(body: &[u8]) -> String {
+pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
     words.join(" ").trim().chars().take(SHOWN_CHARS).collect()

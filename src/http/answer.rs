@@ -1,21 +1,22 @@
 //! Which request gets which answer.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::error::Error;
+use std::future::pending;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use maud::html;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::sleep;
 
-use super::{Settings, encoding, page};
+use super::rendering::{Document, Form, Renderer};
+use super::{PROBES, Settings, encoding};
 use crate::ledger_json;
-use crate::metrics::{self, Process};
 use crate::status::{Published, Source, SourceStatus};
 
 const JSON: &str = "application/json";
@@ -29,32 +30,22 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script
 /// How much of a body is given to a connection at once.
 const CHUNK_BYTES: usize = 16 * 1024;
 
+/// How long a Prometheus waits for a scrape, in seconds.
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+
+/// The part of that time in which an answer must be there, so that it is not on its way when nobody waits any more.
+const PATIENCE: f64 = 0.9;
+
 /// Everything that answers are made of.
 pub(super) struct Site {
     telemetry_path: Arc<str>,
-    published: watch::Receiver<Published>,
-    process: Process,
+    renderer: Arc<Renderer>,
     slots: Arc<Semaphore>,
-    last: Mutex<Option<Rendered>>,
-}
-
-/// What is rendered of what is published, for which one has to wait one's turn.
-#[derive(Clone, Copy)]
-enum Document {
-    Metrics,
-    Page,
-    Ledger,
-}
-
-/// What one published value looks like; many scrapers share it.
-struct Rendered {
-    published: Published,
-    text: Bytes,
 }
 
 /// What is sent, and the right to be answered, which is given back once all of it is on its way.
 pub(super) struct Answer {
-    parts: VecDeque<Bytes>,
+    rest: Bytes,
     slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -64,90 +55,64 @@ impl Site {
     pub(super) fn new(settings: &Settings, published: watch::Receiver<Published>) -> Self {
         Self {
             telemetry_path: Arc::clone(&settings.telemetry_path),
-            published,
-            process: Process::current(),
+            renderer: Arc::new(Renderer::new(settings, published)),
             slots: Arc::new(Semaphore::new(settings.limits.requests)),
-            last: Mutex::default(),
         }
     }
 
     /// Answers one request.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
         let path = request.uri().path();
+        let headers = request.headers();
         let document = match path {
-            _ if *path == *self.telemetry_path => Some(Document::Metrics),
+            _ if *path == *self.telemetry_path => Some(Document::Metrics(encoding::format(headers))),
             "/" => Some(Document::Page),
             ledger_json::PATH => Some(Document::Ledger),
             _ => None,
         };
-        if document.is_none() && !["/-/healthy", "/-/ready"].contains(&path) {
+        if document.is_none() && !PROBES.contains(&path) {
             return self.not_found(path);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return method_not_allowed(request.method());
         }
         match document {
-            Some(document) => self.answer_in_turn(document, encoding::prefers_gzip(request.headers())).await,
+            Some(document) => {
+                let form = Form { document, gzip: encoding::prefers_gzip(headers) };
+                self.answer_in_turn(form, patience(headers)).await
+            }
             None if path == "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             None => self.ready(),
         }
     }
 
-    /// Renders a document, if not too many others wait for one.
-    async fn answer_in_turn(self: Arc<Self>, document: Document, gzip: bool) -> Response<Answer> {
+    /// Sends a document, if not too many others wait for one, and if it is there in time.
+    async fn answer_in_turn(&self, form: Form, patience: Option<Duration>) -> Response<Answer> {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return too_many_requests();
         };
-        let answered = tokio::task::spawn_blocking(move || {
-            let mut response = match document {
-                Document::Metrics => self.scrape(gzip),
-                Document::Page => self.page(gzip),
-                Document::Ledger => self.ledger(gzip),
-            };
-            response.body_mut().slot = Some(slot);
-            response
-        });
-        answered.await.unwrap_or_else(|error| failed("render an answer", &error))
-    }
-
-    fn scrape(&self, gzip: bool) -> Response<Answer> {
-        let rendered = self.text().and_then(|text| Ok([text, self.process.render()?.into()]));
-        match rendered {
-            Ok(parts) => encoded(metrics::CONTENT_TYPE, parts.into(), gzip),
-            Err(error) => failed("render the metrics", &error),
-        }
-    }
-
-    /// The text of what is published now, rendered once however many ask for it.
-    fn text(&self) -> Result<Bytes, metrics::Error> {
-        let published = self.published.borrow().clone();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last.as_ref().filter(|last| last.is_of(&published)) {
-            return Ok(last.text.clone());
-        }
-        let text = Bytes::from(metrics::render(&published)?);
-        *last = Some(Rendered { published, text: text.clone() });
-        Ok(text)
-    }
-
-    fn page(&self, gzip: bool) -> Response<Answer> {
-        let published = self.published.borrow().clone();
-        let page = page::render(&published, &self.telemetry_path);
-        let mut response = encoded(HTML, vec![page.into()], gzip);
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+        let too_late = async {
+            match patience {
+                Some(patience) => sleep(patience).await,
+                None => pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            // What is there too late counts as not there.
+            biased;
+            () = too_late => return too_slow(),
+            outcome = self.renderer.render(form) => outcome,
+        };
+        let mut response = match outcome {
+            Ok(bytes) => document(form, bytes),
+            Err(reason) => failed(form, &reason),
+        };
+        response.body_mut().slot = Some(slot);
         response
     }
 
-    fn ledger(&self, gzip: bool) -> Response<Answer> {
-        let published = self.published.borrow().clone();
-        match ledger_json::render(&published) {
-            Ok(ledger) => encoded(JSON, vec![ledger.into()], gzip),
-            Err(error) => failed("write the ledger as JSON", &error),
-        }
-    }
-
     fn ready(&self) -> Response<Answer> {
-        match why_not_ready(&self.published.borrow()) {
+        match why_not_ready(&self.renderer.published()) {
             None => text(StatusCode::OK, "ready\n"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
         }
@@ -162,14 +127,21 @@ impl Site {
                 a href=(ledger_json::PATH) { (ledger_json::PATH) } ", "
                 a href="/-/healthy" { "/-/healthy" } " and " a href="/-/ready" { "/-/ready" } "." }
         };
-        respond(StatusCode::NOT_FOUND, HTML, vec![page.into_string().into()])
+        respond(StatusCode::NOT_FOUND, HTML, page.into_string().into())
     }
 }
 
 /// Why nothing can be said yet, one reason a line, with what to do; `None` once there is a report and every source that
 /// it needs has answered at least once. Money goes on without the API server and the operator's price file.
 fn why_not_ready(published: &Published) -> Option<String> {
-    let is_needed = |status: &&SourceStatus| status.source != Source::ApiServer && !status.source.is_file();
+    if published.status.stopping {
+        return Some("not ready: it is about to end\n".into());
+    }
+    // Nothing is reported before the ledger is read that is to go on.
+    let waits_for_state = published.report.is_none();
+    let is_needed = |status: &&SourceStatus| {
+        !status.source.is_optional() || waits_for_state && status.source == Source::StateFile
+    };
     let sources = || published.status.sources.iter().filter(is_needed);
     if published.report.is_some() && sources().all(|source| source.last_success.is_some()) {
         return None;
@@ -189,23 +161,16 @@ fn why_not_ready(published: &Published) -> Option<String> {
     Some(text)
 }
 
-// === impl Rendered ===
-
-impl Rendered {
-    fn is_of(&self, published: &Published) -> bool {
-        let same_report = match (&self.published.report, &published.report) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            (None, None) => true,
-            _ => false,
-        };
-        same_report && Arc::ptr_eq(&self.published.status, &published.status)
-    }
+/// How long the client waits for the answer, if it says so.
+fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = headers.get(SCRAPE_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(seconds * PATIENCE).ok()
 }
 
 // === answers ===
 
-fn respond(status: StatusCode, content_type: &'static str, parts: Vec<Bytes>) -> Response<Answer> {
-    let mut response = Response::new(Answer { parts: parts.into(), slot: None });
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Answer> {
+    let mut response = Response::new(Answer { rest: body, slot: None });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -214,22 +179,25 @@ fn respond(status: StatusCode, content_type: &'static str, parts: Vec<Bytes>) ->
     response
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
-    respond(status, TEXT, vec![text.into()])
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+    respond(status, TEXT, text.into())
 }
 
-fn encoded(content_type: &'static str, parts: Vec<Bytes>, gzip: bool) -> Response<Answer> {
-    let compressed = if gzip { Some(encoding::gzip(&parts)) } else { None };
-    let mut response = match compressed {
-        None => respond(StatusCode::OK, content_type, parts),
-        Some(Err(error)) => return failed("compress an answer", &error),
-        Some(Ok(compressed)) => {
-            let mut response = respond(StatusCode::OK, content_type, vec![compressed]);
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response
-        }
+fn document(form: Form, body: Bytes) -> Response<Answer> {
+    let (content_type, vary) = match form.document {
+        Document::Metrics(format) => (format.content_type(), "Accept, Accept-Encoding"),
+        Document::Page => (HTML, "Accept-Encoding"),
+        Document::Ledger => (JSON, "Accept-Encoding"),
     };
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let mut response = respond(StatusCode::OK, content_type, body);
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static(vary));
+    if form.gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if form.document == Document::Page {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    }
     response
 }
 
@@ -243,17 +211,22 @@ fn method_not_allowed(method: &Method) -> Response<Answer> {
 }
 
 fn too_many_requests() -> Response<Answer> {
-    let mut response = text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "too many requests are being answered already: scrape less often or from fewer places\n",
-    );
+    unavailable("too many requests are being answered already: scrape less often or from fewer places\n")
+}
+
+fn too_slow() -> Response<Answer> {
+    unavailable("this could not be answered within the scrape timeout: allow more time, or try again\n")
+}
+
+fn unavailable(reason: &'static str) -> Response<Answer> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
-fn failed(what: &str, error: &(dyn Error + 'static)) -> Response<Answer> {
-    tracing::error!(error, "failed to {what}");
-    text(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to {what}: {error}\n"))
+fn failed(form: Form, reason: &str) -> Response<Answer> {
+    tracing::error!(?form, reason, "failed to make an answer");
+    text(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to make this answer: {reason}\n"))
 }
 
 // === impl Answer ===
@@ -267,25 +240,20 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        while let Some(part) = self.parts.front_mut() {
-            if part.is_empty() {
-                self.parts.pop_front();
-                continue;
-            }
-            let piece = part.split_to(part.len().min(CHUNK_BYTES));
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        if self.rest.is_empty() {
+            self.slot = None;
+            return Poll::Ready(None);
         }
-        self.slot = None;
-        Poll::Ready(None)
+        let length = self.rest.len().min(CHUNK_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.parts.iter().all(Bytes::is_empty)
+        self.rest.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let bytes = self.parts.iter().map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX));
-        SizeHint::with_exact(bytes.fold(0, u64::saturating_add))
+        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
     }
 }
 

@@ -1,24 +1,24 @@
 //! Connections: how many, for how long, and how they end.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
 
 use super::Limits;
-use super::answer::Site;
+use super::gate::Gate;
+use super::handshake::{self, Opened};
 
 /// How much of an answer is buffered for a client, and how long a request head may be.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -32,27 +32,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `shutdown` is ready, then waits for those that are open, for a time.
 pub(super) async fn serve(
-    listener: &TcpListener,
+    listeners: &[TcpListener],
     limits: Limits,
-    site: &Arc<Site>,
+    gate: &Arc<Gate>,
     shutdown: impl Future<Output = ()>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
+    let mut turn = 0;
     let mut shutdown = pin!(shutdown);
     loop {
         // Held until the connection ends: the semaphore is never closed, so there is always one to wait for.
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await.ok();
-            (slot, listener.accept().await)
+            (slot, accept(listeners, &mut turn).await)
         };
         tokio::select! {
             () = &mut shutdown => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => log_end(ended),
             (slot, accepted) = next => match accepted {
-                Ok((stream, _)) => {
-                    let serving = serve_one(stream, limits, Arc::clone(site), stopped.clone());
+                Ok(stream) => {
+                    let serving = serve_one(stream, limits, Arc::clone(gate), stopped.clone());
                     connections.spawn(async move {
                         serving.await;
                         drop(slot);
@@ -78,12 +79,52 @@ fn log_end(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// The next connection at any of the listeners, which take turns in being asked first: one that is flooded does not
+/// silence the others.
+async fn accept(listeners: &[TcpListener], turn: &mut usize) -> io::Result<TcpStream> {
+    *turn = (*turn + 1) % listeners.len().max(1);
+    let (before, after) = listeners.split_at(*turn);
+    poll_fn(|context| {
+        let accepted = after.iter().chain(before).map(|listener| listener.poll_accept(context));
+        let mut ready = accepted.filter(Poll::is_ready);
+        ready.next().unwrap_or(Poll::Pending).map_ok(|(stream, _)| stream)
+    })
+    .await
+}
+
 /// Answers the requests of one connection until it ends; the sender of `stopped` going away asks it to.
-async fn serve_one(stream: TcpStream, limits: Limits, site: Arc<Site>, mut stopped: watch::Receiver<()>) {
-    let stream = Impatient { stream, limit: limits.response_write, waiting: None };
+async fn serve_one(stream: TcpStream, limits: Limits, gate: Arc<Gate>, mut stopped: watch::Receiver<()>) {
+    let opened = tokio::select! {
+        opened = handshake::open(stream, gate.tls(), limits) => opened,
+        _ = stopped.changed() => return,
+    };
+    let talked = match opened {
+        Ok(Opened::Plain(stream)) => talk(stream, limits, Some(gate), stopped).await.map_err(Into::into),
+        Ok(Opened::Encrypted(stream)) => talk(stream, limits, Some(gate), stopped).await.map_err(Into::into),
+        Ok(Opened::Mistaken(stream)) => talk(stream, limits, None, stopped).await.map_err(Into::into),
+        Err(error) => Err(Box::<dyn std::error::Error + Send + Sync>::from(error)),
+    };
+    if let Err(error) = talked {
+        // Whoever hangs up or is too slow is no fault of this node's.
+        tracing::debug!(error = &*error as &dyn std::error::Error, "connection ended early");
+    }
+}
+
+/// Answers requests in plain HTTP; without a gate, that HTTPS was meant.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    limits: Limits,
+    gate: Option<Arc<Gate>>,
+    mut stopped: watch::Receiver<()>,
+) -> hyper::Result<()> {
     let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(site.answer(request).await) }
+        let gate = gate.clone();
+        async move {
+            Ok::<_, Infallible>(match gate {
+                Some(gate) => gate.answer(request).await,
+                None => handshake::https_was_meant(),
+            })
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -91,82 +132,11 @@ async fn serve_one(stream: TcpStream, limits: Limits, site: Arc<Site>, mut stopp
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let result = tokio::select! {
+    tokio::select! {
         result = connection.as_mut() => result,
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = result {
-        // Whoever hangs up or is too slow is no fault of this node's.
-        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended early");
-    }
-}
-
-/// A connection that fails when the other side does not take what is written to it.
-struct Impatient<S> {
-    stream: S,
-    limit: Duration,
-    /// Runs from the first write that had to wait until everything is written.
-    waiting: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Impatient<S> {
-    /// What to answer when a write has to wait.
-    fn poll_patience<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let limit = self.limit;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(waiting.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, buffer) {
-            Poll::Pending => self.poll_patience(context),
-            ready @ Poll::Ready(_) => ready,
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write_vectored(context, buffers) {
-            Poll::Pending => self.poll_patience(context),
-            ready @ Poll::Ready(_) => ready,
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Hyper flushes when all that it had buffered is written.
-        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
-        self.waiting = None;
-        Poll::Ready(flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

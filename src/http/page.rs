@@ -10,7 +10,7 @@ mod words;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::words::Split;
-use crate::cost::money::{Cost, Rate};
+use crate::cost::money::{Cost, Grams, Rate};
 use crate::cost::report::{Report, State};
 use crate::ledger_json;
 use crate::observation::{Span, UnixTime};
@@ -136,6 +136,13 @@ fn source_banner(source: &SourceStatus, now: Option<UnixTime>) -> Markup {
         Source::Nvml => ("The NVIDIA driver", "GPUs keep costing money; what they do cannot be seen."),
         Source::Kubelet => ("The kubelet", "Which pod holds which GPU is not known for sure."),
         Source::ApiServer => ("The API server", "Pods keep the labels that they had; new pods have none."),
+        Source::StateFile => {
+            let message = source.message.as_deref().unwrap_or("Nothing was read from it yet.");
+            let rest = html! {
+                (message) " " span.meanwhile { "What is charged in the meantime would be lost with this program." }
+            };
+            return banner("down", "The ledger is not kept on disk.", &rest);
+        }
         Source::Labels => {
             let message = source.message.as_deref().unwrap_or_default();
             let rest = html! {
@@ -146,6 +153,11 @@ fn source_banner(source: &SourceStatus, now: Option<UnixTime>) -> Markup {
                 (message)
             };
             return banner("down", "The file of labels cannot be used.", &rest);
+        }
+        Source::WebConfig => {
+            let message = source.message.as_deref().unwrap_or_default();
+            let rest = html! { "What was read before stays in force. " (message) };
+            return banner("down", "The web configuration has mistakes.", &rest);
         }
         // It has a banner of its own, which tells every mistake.
         Source::Pricing => return html! {},
@@ -230,9 +242,15 @@ fn rate_now(report: &Report) -> Rate {
     report.devices.iter().filter_map(|line| line.quote.as_ref()).map(|quote| quote.effective).sum()
 }
 
+/// The whole bill by state, with that of GPUs that are no longer there.
+fn split_of_bill(report: &Report) -> Split {
+    let former = report.former_devices.iter().map(|line| &line.totals);
+    report.devices.iter().map(|line| &line.totals).chain(former).map(Split::of_cost).sum()
+}
+
 fn headline(report: &Report) -> Markup {
     let rate = rate_now(report);
-    let split: Split = report.devices.iter().map(|line| Split::of_cost(&line.totals)).sum();
+    let split = split_of_bill(report);
     let since = Span::from_millis(report.wall.as_millis().saturating_sub(report.ledger_start.as_millis()));
     let has_price = report.devices.iter().any(|line| line.quote.is_some());
     html! {
@@ -281,13 +299,31 @@ fn projection(report: &Report, rate: Rate) -> Markup {
 }
 
 fn where_it_goes(report: &Report) -> Markup {
-    let split: Split = report.devices.iter().map(|line| Split::of_cost(&line.totals)).sum();
+    let split = split_of_bill(report);
     html! {
         section.card {
             h2 { "Where the money goes" }
             @if split.total() == 0 { p.note { "Nothing has been charged yet." } } @else {
                 (words::bar(&split, words::dollars_of))
                 ul.legend { @for state in State::ALL { (legend(state, &split)) } }
+            }
+            (electricity(report))
+        }
+    }
+}
+
+/// What the GPUs' energy cost and emitted, where the operator wrote what a kWh does.
+fn electricity(report: &Report) -> Markup {
+    let spent = || report.devices.iter().map(|line| line.electricity);
+    let cost: Option<Cost> = spent().filter_map(|it| it.cost).reduce(|sum, cost| sum + cost);
+    let co2e: Option<Grams> = spent().filter_map(|it| it.co2e).reduce(|sum, co2e| sum + co2e);
+    html! {
+        @if cost.is_some() || co2e.is_some() {
+            p.note #electricity title="By the GPUs' energy, with what node and data centre draw beside it" {
+                "Beside this and on no bill, their electricity: "
+                @if let Some(cost) = cost { (words::cost(cost)) }
+                @if cost.is_some() && co2e.is_some() { " and " }
+                @if let Some(co2e) = co2e { (words::emission(co2e)) " of CO₂e" }
             }
         }
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::energy::electricity;
 use super::money::{fraction, part, seconds, totals};
 use super::unit;
 use super::wire::{
-    Basis, CriticalError, Device, Holding, LastCharge, MigDevice, NamedDevice, Partition, Quote, Unheld, Work,
+    Basis, CriticalError, Device, FormerDevice, Holding, LastCharge, MigDevice, NamedDevice, Partition,
+    Quote, Unheld, Work,
 };
 use crate::cost::money::{Cost, GpuTime};
 use crate::cost::report::{self, DeviceLine, HoldingLine, State};
@@ -34,11 +36,23 @@ pub(super) fn device(line: &DeviceLine, uids: &Uids<'_>) -> Device {
         mig: partition(&gpu.mig),
         price: price(line),
         totals: totals(&line.totals, &State::ALL),
-        unobserved_seconds: line.unobserved.to_string(),
+        electricity: electricity(line.energy_millijoules, line.electricity),
+        unobserved_seconds: (line.unobserved + line.rebooting).to_string(),
         recovered_seconds: line.recovered.to_string(),
         xids: line.xids.iter().map(xid).collect(),
         holdings: line.holdings.iter().map(|it| holding(it, &gpu.mig, uids)).collect(),
         unheld: line.unheld.iter().map(unheld).collect(),
+    }
+}
+
+pub(super) fn former(line: &report::FormerDevice) -> FormerDevice {
+    FormerDevice {
+        uuid: line.uuid.as_ref().into(),
+        totals: totals(&line.totals, &State::ALL),
+        electricity: electricity(line.energy_millijoules, line.electricity),
+        unobserved_seconds: (line.unobserved + line.rebooting).to_string(),
+        recovered_seconds: line.recovered.to_string(),
+        xids: line.xids.iter().map(xid).collect(),
     }
 }
 

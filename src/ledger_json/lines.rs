@@ -1,5 +1,6 @@
 //! The lines of pods and of who pays.
 
+use super::energy::electricity;
 use super::money::totals;
 use super::wire::{Labels, PodDevice, Showback, Workload};
 use super::{unit, wire};
@@ -23,6 +24,7 @@ pub(super) fn pod(line: &PodLine) -> wire::PodLine {
         last_active: line.last_active.map(|at| at.to_string()),
         totals: totals(&line.totals, &State::HELD),
         burst_dollars: line.burst.to_string(),
+        electricity: electricity(line.energy_millijoules, line.electricity),
         devices: line.devices.iter().map(device).collect(),
     }
 }

@@ -34,3 +34,24 @@ pub(super) fn part(state: State, amount: Amount) -> Part {
         gpu_seconds: amount.time.to_string(),
     }
 }
+
+/// A whole number as a decimal one with so many digits behind the point, exactly and without the zeros at its end.
+pub(super) fn decimal(value: u128, digits: u32) -> String {
+    let one = 10u128.pow(digits);
+    let (whole, fraction, width) = (value / one, value % one, digits as usize);
+    let text = format!("{whole}.{fraction:0width$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decimal_number_has_the_digits_that_it_needs() {
+        assert_eq!(
+            [0, 5, 1_000, 1_230, 100_000].map(|value| decimal(value, 3)),
+            ["0", "0.005", "1", "1.23", "100"]
+        );
+    }
+}

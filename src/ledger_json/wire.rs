@@ -61,7 +61,12 @@ pub(crate) struct Report {
     pub(crate) imbalance_dollars: String,
     pub(crate) allocations: Allocations,
     pub(crate) folded_payers: usize,
+    /// `None` without an energy section in the price file.
+    pub(crate) energy: Option<Energy>,
     pub(crate) devices: Vec<Device>,
+    /// GPUs that were charged before and are no longer there.
+    #[serde(default)]
+    pub(crate) former_devices: Vec<FormerDevice>,
     pub(crate) pods: Vec<PodLine>,
     pub(crate) showback: Vec<Showback>,
 }
@@ -73,6 +78,29 @@ pub(crate) struct Allocations {
     pub(crate) age_seconds: Option<String>,
     pub(crate) unmapped_devices: usize,
     pub(crate) conflicts: u64,
+}
+
+/// What energy costs and emits now.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Energy {
+    /// `None` if nobody wrote it.
+    pub(crate) dollars_per_kwh: Option<String>,
+    /// `None` if nobody knows it.
+    pub(crate) co2e_grams_per_kwh: Option<String>,
+    /// `file` or the row of the built-in table.
+    pub(crate) intensity_source: Option<String>,
+    pub(crate) pue: String,
+    pub(crate) host_factor: String,
+}
+
+/// Energy, what it cost and what it emitted. Not part of the bill.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Electricity {
+    pub(crate) joules: String,
+    /// `None` if there was never a price per kWh.
+    pub(crate) dollars: Option<String>,
+    /// `None` if there was never an intensity.
+    pub(crate) co2e_grams: Option<String>,
 }
 
 /// One GPU.
@@ -97,11 +125,23 @@ pub(crate) struct Device {
     /// `None` if it is unpriced.
     pub(crate) price: Option<Quote>,
     pub(crate) totals: Totals,
+    pub(crate) electricity: Option<Electricity>,
     pub(crate) unobserved_seconds: String,
     pub(crate) recovered_seconds: String,
     pub(crate) xids: Vec<CriticalError>,
     pub(crate) holdings: Vec<Holding>,
     pub(crate) unheld: Vec<Unheld>,
+}
+
+/// A GPU that is no longer there, by what was counted of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct FormerDevice {
+    pub(crate) uuid: String,
+    pub(crate) totals: Totals,
+    pub(crate) electricity: Option<Electricity>,
+    pub(crate) unobserved_seconds: String,
+    pub(crate) recovered_seconds: String,
+    pub(crate) xids: Vec<CriticalError>,
 }
 
 /// How a GPU is cut into MIG devices.
@@ -256,6 +296,7 @@ pub(crate) struct PodLine {
     pub(crate) last_active: Option<String>,
     pub(crate) totals: Totals,
     pub(crate) burst_dollars: String,
+    pub(crate) electricity: Option<Electricity>,
     pub(crate) devices: Vec<PodDevice>,
 }
 

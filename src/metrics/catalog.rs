@@ -103,6 +103,10 @@ catalog! {
             "Enforced power limit of the board in watts. Absent while it cannot be read.";
         DeviceEnergy: Counter "gpu_cost_device_energy_joules_total" &["gpu_uuid"],
             "Energy that the board used in joules since the ledger began, over driver reloads. Absent if it was never measured.";
+        DeviceEnergyDollars: Counter "gpu_cost_device_energy_dollars_total" &["gpu_uuid"],
+            "US dollars of the electricity behind the GPU's energy since there is a price per kWh: joules / 3,600,000 x price x host factor x PUE. Never part of the bill. Absent without such a price, or if energy was never measured.";
+        DeviceCo2e: Counter "gpu_cost_device_co2e_grams_total" &["gpu_uuid"],
+            "Grams of CO2e of the electricity behind the GPU's energy since the grid's intensity is known: joules / 3,600,000 x intensity x host factor x PUE. Never part of the bill. Absent without an intensity, or if energy was never measured.";
         DeviceBand: Counter "gpu_cost_device_band_seconds_total" &["gpu_uuid", "band"],
             "Held GPU-seconds since the ledger began by utilization: band=low is below 30 %, medium is 30 to 70 %, high is above 70 %.";
         DeviceForeignUtilization: Reading "gpu_cost_device_foreign_utilization_ratio" &["gpu_uuid"],
@@ -150,6 +154,10 @@ catalog! {
             "Framebuffer in use on the device in bytes, where the pod is alone on it. Absent otherwise; mig_uuid is empty on a whole GPU.";
         PodEnergy: Counter "gpu_cost_pod_energy_joules_total" &["namespace", "pod", "pod_uid"],
             "The pod's part of its GPUs' energy in joules since it was first seen. Absent if none was measured.";
+        PodEnergyDollars: Counter "gpu_cost_pod_energy_dollars_total" &["namespace", "pod", "pod_uid"],
+            "US dollars of the electricity behind the pod's part of its GPUs' energy, idle power too. Never part of the bill. Absent without a price per kWh, or if no energy was measured.";
+        PodCo2e: Counter "gpu_cost_pod_co2e_grams_total" &["namespace", "pod", "pod_uid"],
+            "Grams of CO2e of the electricity behind the pod's part of its GPUs' energy, idle power too. Never part of the bill. Absent without an intensity of the grid, or if no energy was measured.";
         PodLastActive: Reading "gpu_cost_pod_last_active_timestamp_seconds" &["namespace", "pod", "pod_uid"],
             "When the pod last did work on a GPU, in seconds since the epoch. Absent if it never did.";
         PodInfo: Info "gpu_cost_pod_info"
@@ -161,12 +169,20 @@ catalog! {
             "What the node is, from its labels, and the price model that its GPUs are priced by; always 1. capacity_type is how the node was bought as a label says, reserved meaning a capacity reservation, which is no discount. A label is empty where nobody said.";
         NodeGpus: Reading "gpu_cost_node_gpus" &["kind"],
             "GPUs of the node: kind=expected is those seen since boot, kind=seen those that the driver shows now.";
+        EnergyPrice: Reading "gpu_cost_energy_price_dollars_per_kilowatt_hour" &[],
+            "US dollars per kWh now, as the price file says for the time of the day. Never part of the bill. Absent if it says nothing.";
+        GridIntensity: Reading "gpu_cost_grid_intensity_grams_per_kilowatt_hour" &["source"],
+            "Grams of CO2e per kWh, on the average of the grid. source is file, or the row of the built-in table for the node's region with its year. Absent without an energy section in the price file, or where nobody knows it.";
+        Pue: Reading "gpu_cost_power_usage_effectiveness_ratio" &[],
+            "Power of the data centre per power of its computers (PUE), 1 or more, as the price file says. Absent without an energy section in it.";
+        HostFactor: Reading "gpu_cost_host_power_ratio" &[],
+            "Power of the node per power of its GPUs (host_factor), 1 or more, as the price file says. Absent without an energy section in it.";
         LedgerImbalance: Amount "gpu_cost_ledger_imbalance_dollars" &[],
             "US dollars by which the lines differ from the bill, which is added up on its own. Must be 0.";
         LedgerStart: Reading "gpu_cost_ledger_start_timestamp_seconds" &[],
             "When the ledger began to count, in seconds since the epoch.";
         LedgerUnobserved: Counter "gpu_cost_ledger_unobserved_seconds_total" &["gpu_uuid", "reason"],
-            "GPU-seconds in which nobody was looking, charged to nobody. reason=gap is a pause longer than the exporter may bridge.";
+            "GPU-seconds in which nobody was looking, charged to nobody. reason=gap is a pause longer than the exporter may bridge, reason=reboot the time between two boots of the node, by the wall clock.";
         LedgerRecovered: Counter "gpu_cost_ledger_recovered_seconds_total" &["gpu_uuid", "reason"],
             "GPU-seconds of pauses short enough to be charged, as unmeasured, to who was there before and after. reason=gap.";
         ModelPrice: Reading "gpu_cost_model_price_dollars_per_1k_tokens" &["model", "direction"],
@@ -193,12 +209,16 @@ catalog! {
             "Allocated devices that could not be mapped to a GPU of this node at the last tick.";
         AllocationConflicts: Counter "gpu_cost_exporter_allocation_conflicts_total" &[],
             "How often two pods were found to name one exclusive device.";
-        SeriesDropped: Counter "gpu_cost_exporter_series_dropped_total" &[],
-            "Payers without a line of their own in showback, because there are too many: their money is on a line whose labels are __other__.";
+        SeriesDropped: Counter "gpu_cost_exporter_series_dropped_total" &["reason"],
+            "What has no series because there are too many: reason=payers is payers without a line of their own in showback, whose money is on a line with the labels __other__; reason=finished_pods is pods that ended and left early, whose money stays with who paid.";
         Ticks: Counter "gpu_cost_exporter_ticks_total" &[],
             "Observations that were made since the exporter started.";
         TickOverruns: Counter "gpu_cost_exporter_tick_overruns_total" &[],
             "Ticks that took longer than the sampling interval, since the exporter started.";
+        StateWrites: Counter "gpu_cost_exporter_state_writes_total" &[],
+            "States of the ledger that were written to disk since the exporter started, one per tick. Absent where the ledger is not kept on disk (--state.dir).";
+        StateWriteErrors: Counter "gpu_cost_exporter_state_write_errors_total" &[],
+            "States of the ledger that could not be written to disk, or not in time, since the exporter started. Absent where the ledger is not kept on disk.";
         PricingReload: Reading "gpu_cost_exporter_pricing_last_reload_successful" &[],
             "1 if the price file could be read the last time it was tried, or there is none; 0 otherwise, while the prices that were last read stay in force, or else the built-in ones.";
         PricingReloadTime: Reading "gpu_cost_exporter_pricing_last_reload_success_timestamp_seconds" &[],

@@ -18,7 +18,7 @@ const SUFFIX_BYTES: usize = 17;
 /// The value as it is exported: itself wherever possible.
 #[must_use]
 pub fn exported(value: &str) -> Cow<'_, str> {
-    if value.len() <= MAX_BYTES && !value.contains(is_unreadable) {
+    if value.len() <= MAX_BYTES && (is_printable_ascii(value) || !value.contains(is_unreadable)) {
         return Cow::Borrowed(value);
     }
     let mut text = String::with_capacity(MAX_BYTES);
@@ -30,6 +30,11 @@ pub fn exported(value: &str) -> Cow<'_, str> {
         text.push(char);
     }
     Cow::Owned(format!("{text}~{:016x}", fnv1a(value.as_bytes())))
+}
+
+/// What nearly every value is. Counted to the end, because so it looks at many bytes at once.
+fn is_printable_ascii(value: &str) -> bool {
+    value.bytes().filter(|byte| !(b' '..=b'~').contains(byte)).count() == 0
 }
 
 /// Line feeds are escaped by the format itself; of the others some readers make line ends or the end of the text.

@@ -2,22 +2,28 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::TextEncoder;
 use prometheus::core::Collector as _;
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{MetricFamily, MetricType};
 
-use super::catalog::Id;
+use super::catalog::{Id, Kind};
 use super::families::Families;
-use super::{Error, unit};
+use super::unit;
 use crate::cost::report::Report;
 use crate::status::{PricingStatus, Published, SourceStatus};
 
-/// The `process_*` metrics of this process, read from `/proc` at each scrape.
+/// The `process_*` metrics of this process, which are read from `/proc`.
 #[derive(Debug)]
 pub struct Process {
     // The collector keeps a counter of its own and miscounts when two scrapes read it at once.
     collector: Mutex<ProcessCollector>,
 }
+
+/// What `/proc` said about a process at one moment; the default is one of which nothing is known.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessReading(Vec<MetricFamily>);
+
+// === impl Process ===
 
 impl Process {
     /// The running process.
@@ -26,16 +32,37 @@ impl Process {
         Self { collector: Mutex::new(ProcessCollector::for_self()) }
     }
 
-    /// The metrics as text.
-    pub fn render(&self) -> Result<String, Error> {
-        let families = self.collector.lock().unwrap_or_else(PoisonError::into_inner).collect();
-        Ok(TextEncoder::new().encode_to_string(&families)?)
+    /// Reads how the process is doing now.
+    #[must_use]
+    pub fn read(&self) -> ProcessReading {
+        ProcessReading(self.collector.lock().unwrap_or_else(PoisonError::into_inner).collect())
     }
 }
+
+// === impl ProcessReading ===
+
+impl ProcessReading {
+    pub(super) fn add_to(&self, families: &mut Families) {
+        for family in &self.0 {
+            let is_counter = family.get_field_type() == MetricType::COUNTER;
+            for metric in family.get_metric() {
+                let (kind, value) = if is_counter {
+                    (Kind::Counter, metric.get_counter().get_value())
+                } else {
+                    (Kind::Reading, metric.get_gauge().get_value())
+                };
+                families.add_other(family.name(), family.help(), kind, value);
+            }
+        }
+    }
+}
+
+// === the exporter ===
 
 /// Adds what the exporter says about itself without a report.
 pub(super) fn add_status(families: &mut Families, published: &Published) {
     let status = &*published.status;
+    families.count_from(status.started);
     families.add(Id::Simulated, &[], unit::flag(published.is_simulated()));
     families.add(Id::BuildInfo, &[env!("CARGO_PKG_VERSION"), status.mode.as_str()], 1.0);
     for source in &status.sources {
@@ -43,6 +70,10 @@ pub(super) fn add_status(families: &mut Families, published: &Published) {
     }
     families.add(Id::Ticks, &[], unit::count(status.ticks));
     families.add(Id::TickOverruns, &[], unit::count(status.tick_overruns));
+    if let Some(state) = &status.state {
+        families.add(Id::StateWrites, &[], unit::count(state.writes));
+        families.add(Id::StateWriteErrors, &[], unit::count(state.errors));
+    }
     add_pricing(families, &status.pricing);
 }
 
@@ -62,6 +93,7 @@ fn add_source(families: &mut Families, status: &SourceStatus) {
 
 /// Adds how well the report is founded.
 pub(super) fn add_grounds(families: &mut Families, report: &Report) {
+    families.count_from(Some(report.ledger_start));
     let age = report.allocations_read_at.map(|read_at| unit::seconds(report.at.since(read_at)));
     families.add_some(Id::AllocationsAge, &[], age);
     families.add(
@@ -70,7 +102,8 @@ pub(super) fn add_grounds(families: &mut Families, report: &Report) {
         unit::count(u64::try_from(report.unmapped_devices).unwrap_or(u64::MAX)),
     );
     let folded = u64::try_from(report.folded_payers).unwrap_or(u64::MAX);
-    families.add(Id::SeriesDropped, &[], unit::count(folded));
+    families.add(Id::SeriesDropped, &["finished_pods"], unit::count(report.dropped_pods));
+    families.add(Id::SeriesDropped, &["payers"], unit::count(folded));
     families.add(Id::AllocationConflicts, &[], unit::count(report.allocation_conflicts));
     let as_of = report.prices.as_of().map(|date| unit::count(date.unix_seconds()));
     families.add_some(Id::PricingAsOf, &[], as_of);

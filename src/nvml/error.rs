@@ -133,6 +133,20 @@ impl Error {
         matches!(self, Self::Call { source, .. } if Meaning::of(source) == Meaning::Parted)
     }
 
+    /// Whether only another container may reach the driver: its library was put into this one when it was made and is of
+    /// another version since, or the rights to its devices were taken from it (`Unknown` is what NVML says then).
+    #[must_use]
+    pub fn is_of_container(&self) -> bool {
+        let Self::Initialise { source, .. } = self else { return false };
+        matches!(
+            **source,
+            NvmlError::LibRmVersionMismatch
+                | NvmlError::NoPermission
+                | NvmlError::OperatingSystem
+                | NvmlError::Unknown
+        )
+    }
+
     pub(super) fn initialise(library: &str, source: NvmlError) -> Self {
         let advice = match source {
             NvmlError::DriverNotLoaded => {

@@ -3,11 +3,13 @@
 //! Version 1 is `gpu_pricing` with `on_demand`, `spot` and `reserved_1y`, and `model_costs`. Version 2 has all the rest.
 //! Amounts are in the file's `currency` unless their name says `usd`.
 
+mod energy;
 mod nodes;
 mod prices;
 
 use crate::yaml::decimal::LARGEST;
 
+use self::energy::ENERGY;
 use self::nodes::{DISCOUNT, OVERRIDE, OWNED, PRICE_MODEL_RULE};
 use super::shape::{Field, Number, Pattern, Record, Shape};
 
@@ -41,7 +43,7 @@ const fn field(name: &'static str, shape: Shape, says: &'static str) -> Field {
 }
 
 const fn number(expected: &'static str) -> Number {
-    Number { expected, largest: LARGEST, positive: false, whole: false }
+    Number { expected, smallest: 0, largest: LARGEST, positive: false, whole: false }
 }
 
 const fn part(expected: &'static str) -> Shape {
@@ -122,7 +124,7 @@ pub(super) const FILE: Record = Record {
                 "a list of budgets, such as - { match: { namespace: ml }, monthly_usd: 20000 }",
                 &Shape::Record(&BUDGET),
             ),
-            "What may be spent per month.",
+            "What may be spent per month, for those who write alert rules: a node does not know what others spend, so no budget is exported.",
         ),
         field("mig_share", Shape::Word(MIG_SHARES), "By what a MIG device's share of its GPU is measured."),
         field(
@@ -160,7 +162,7 @@ const DEFAULTS: Record = Record {
         field(
             "hours_per_month",
             Shape::Number(Number { largest: 744, positive: true, ..number("hours, such as 730") }),
-            "How many hours a month has in a budget; 730 if it is not there.",
+            "How many hours a month has where `price` tells a price per month; 730 if it is not there.",
         ),
     ],
     required: &[],
@@ -168,63 +170,6 @@ const DEFAULTS: Record = Record {
 };
 
 // === what else there is ===
-
-const ENERGY: Record = Record {
-    expected: "a map such as { usd_per_kwh: 0.08, gco2e_per_kwh: 396, pue: 1.2 }",
-    fields: &[
-        field("usd_per_kwh", Shape::Number(number("US dollars per kWh, such as 0.08")), "What a kWh costs."),
-        field(
-            "gco2e_per_kwh",
-            Shape::Number(number("grams of CO2e per kWh, such as 396")),
-            "What a kWh emits, on the average of the grid.",
-        ),
-        field(
-            "pue",
-            Shape::Number(Number { largest: 10, positive: true, ..number("a PUE, such as 1.2") }),
-            "Power of the data centre per power of its computers; 1 if it is not there.",
-        ),
-        field(
-            "host_factor",
-            Shape::Number(Number { largest: 10, positive: true, ..number("a factor, such as 1.8") }),
-            "Power of the node per power of its GPUs; 1 if it is not there.",
-        ),
-        field(
-            "tariff",
-            Shape::List(
-                "a list of times, such as - { from: \"22:00\", to: \"06:00\", usd_per_kwh: 0.05 }",
-                &Shape::Record(&TARIFF),
-            ),
-            "Times of the day, in UTC, with another price; the first that matches counts.",
-        ),
-    ],
-    required: &[],
-    any_of: &["usd_per_kwh", "gco2e_per_kwh"],
-};
-
-const TARIFF: Record = Record {
-    expected: "a map such as { from: \"22:00\", to: \"06:00\", usd_per_kwh: 0.05 }",
-    fields: &[
-        field("from", Shape::Pattern(TIME), "The first minute."),
-        field(
-            "to",
-            Shape::Pattern(TIME),
-            "The minute after the last; before `from` if midnight lies between them.",
-        ),
-        field(
-            "usd_per_kwh",
-            Shape::Number(number("US dollars per kWh, such as 0.05")),
-            "What a kWh costs then.",
-        ),
-    ],
-    required: &["from", "to", "usd_per_kwh"],
-    any_of: &[],
-};
-
-const TIME: Pattern = Pattern {
-    expected: "a time of the day in quotes, such as \"22:00\"",
-    regex: "^([01][0-9]|2[0-3]):[0-5][0-9]$",
-    fits: |text| super::meaning::minutes(text).is_some(),
-};
 
 const BUDGET: Record = Record {
     expected: "a map such as { match: { namespace: ml }, monthly_usd: 20000 }",

@@ -1,14 +1,15 @@
 //! From a tree in which no mistake was found to what it means.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::cost::attribution::{MigShare, SharingPolicy};
 use crate::cost::gpu_model;
 use crate::cost::money::Rate;
 use crate::cost::pricing::{
-    Change, Date, Discount, Match, Override, OverridePrices, OwnedHardware, Power, PriceModel,
-    PriceModelRule, PriceTable, Prices, Provenance, TokenPrices,
+    Change, Date, Discount, EnergyTerms, Intensity, Match, Override, OverridePrices, OwnedHardware, Power,
+    PriceModel, PriceModelRule, PriceTable, Prices, Provenance, Tariff, TokenPrices,
 };
 use crate::observation::Ppm;
 use crate::yaml::decimal::{self, ONE};
@@ -16,7 +17,10 @@ use crate::yaml::tree::{Node, Value};
 
 use super::format::PRICES;
 use super::rules::DEFAULT;
-use super::{Budget, Energy, PricingFile, Tariff, date};
+use super::{Budget, PricingFile, date, grid};
+
+/// By how many minutes clocks are ahead of UTC anywhere, from Baker Island to the Line Islands.
+const UTC_OFFSETS: RangeInclusive<i32> = -12 * 60..=14 * 60;
 
 /// A value of the file, for reading; what is not there is `None`.
 #[derive(Clone, Copy)]
@@ -64,6 +68,16 @@ pub(super) fn minutes(text: &str) -> Option<u32> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|_| text.len() == 2 && !text.starts_with('+'));
     let (hours, minutes) = (number(hours)?, number(minutes)?);
     (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+}
+
+/// The minutes that a clock is ahead of UTC, from a text such as `+05:30`; negative if it is behind.
+pub(super) fn offset(text: &str) -> Option<i32> {
+    let minutes = |text: &str| i32::try_from(minutes(text)?).ok();
+    let ahead = match text.strip_prefix('-') {
+        Some(behind) => -minutes(behind)?,
+        None => minutes(text.strip_prefix('+')?)?,
+    };
+    UTC_OFFSETS.contains(&ahead).then_some(ahead)
 }
 
 /// A server that was bought.
@@ -221,22 +235,26 @@ fn discount(row: View<'_>) -> Discount {
     }
 }
 
-fn energy(row: View<'_>) -> Energy {
-    let tariff = |row: View<'_>| {
-        let time = |key: &str| row.text(key).and_then(minutes).unwrap_or(0);
-        Tariff {
-            from_minute: time("from"),
-            to_minute: time("to"),
-            dollars_per_kwh: row.nanos("usd_per_kwh").unwrap_or(0),
-        }
-    };
-    Energy {
+fn energy(row: View<'_>) -> EnergyTerms {
+    let by_region = || Intensity::ByRegion(grid::built_in());
+    EnergyTerms {
         dollars_per_kwh: row.nanos("usd_per_kwh"),
-        grams_per_kwh: row.nanos("gco2e_per_kwh"),
+        tariffs: row.items("tariff").filter_map(|item| tariff(item.0)).collect(),
+        utc_offset_minutes: row.text("utc_offset").and_then(offset).unwrap_or(0),
+        intensity: row.nanos("gco2e_per_kwh").map_or_else(by_region, Intensity::Told),
         pue: row.nanos("pue").unwrap_or(ONE),
         host_factor: row.nanos("host_factor").unwrap_or(ONE),
-        tariffs: row.items("tariff").map(tariff).collect(),
     }
+}
+
+/// A time of the day with a price of its own; `None` if it is none.
+pub(super) fn tariff(node: &Node) -> Option<Tariff> {
+    let row = View(node);
+    Some(Tariff {
+        from_minute: row.text("from").and_then(minutes)?,
+        to_minute: row.text("to").and_then(minutes)?,
+        dollars_per_kwh: row.nanos("usd_per_kwh").unwrap_or(0),
+    })
 }
 
 fn budget(row: View<'_>) -> Budget {

@@ -13,7 +13,7 @@ use crate::yaml::{decimal, describe};
 
 use super::format::{FILE, FILE_EXPECTED, GPU_COLUMNS, GPU_ROW, GPU_ROWS, PRICES};
 use super::plausible::{self, Known};
-use super::{date, meaning, shape};
+use super::{date, electricity, meaning, shape};
 
 /// The row of `gpu_pricing` for models that have none.
 pub(super) const DEFAULT: &str = "default";
@@ -35,6 +35,13 @@ pub(super) fn check(root: &Node, known: Option<&Known<'_>>) -> Findings {
             ("owned_hardware", Some(field)) => {
                 shape::check(&mut found, section, &field.shape);
                 owned_hardware(&mut found, section);
+            }
+            ("energy", Some(field)) => {
+                let before = found.count();
+                shape::check(&mut found, section, &field.shape);
+                if found.count() == before {
+                    electricity::check(&mut found, section);
+                }
             }
             (_, Some(field)) => shape::check(&mut found, section, &field.shape),
             (_, None) => unknown_section(&mut found, section),

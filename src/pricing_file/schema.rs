@@ -66,7 +66,7 @@ fn of(shape: &Shape) -> Map<String, Value> {
 fn of_number(number: &Number) -> Map<String, Value> {
     let kind = if number.whole { "integer" } else { "number" };
     let lowest = if number.positive { "exclusiveMinimum" } else { "minimum" };
-    map(json!({ "type": kind, lowest: 0, "maximum": number.largest }))
+    map(json!({ "type": kind, lowest: number.smallest, "maximum": number.largest }))
 }
 
 fn map(value: Value) -> Map<String, Value> {

@@ -38,6 +38,8 @@ pub(super) enum Shape {
 pub(super) struct Number {
     /// What it means, to follow after "expected".
     pub(super) expected: &'static str,
+    /// The smallest that is accepted.
+    pub(super) smallest: u64,
     /// The largest that is accepted.
     pub(super) largest: u64,
     /// Whether zero is refused.
@@ -152,6 +154,9 @@ pub(super) fn amount(found: &mut Findings, entry: &Entry<'_>, number: &Number) -
     };
     let why = match decimal::billionths_up_to(text, number.largest) {
         Ok(0) if number.positive => ", which is not above zero".to_owned(),
+        Ok(billionths) if billionths / decimal::ONE < number.smallest => {
+            format!(", which is less than {}", number.smallest)
+        }
         Ok(billionths) if number.whole && billionths % 1_000_000_000 > 0 => ", which is not whole".to_owned(),
         Ok(billionths) if *plain => return Some(billionths),
         Ok(_) => format!(" in quotes; did you mean {}, without quotes?", excerpt(text)),

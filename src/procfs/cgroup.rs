@@ -221,4 +221,39 @@ mod tests {
             let _ = Home::read(&format!("0::/{path}"));
         }
     }
+
+    /// What paths are made of.
+    const PIECES: [&str; 18] = [
+        "0::",
+        "4:memory:",
+        "/",
+        "/",
+        "..",
+        ":",
+        "kubepods",
+        "burstable",
+        "-pod",
+        "pod",
+        ".slice",
+        ".scope",
+        "cri-containerd-",
+        "crio-conmon-",
+        DASHED,
+        SYSTEMD,
+        STATIC,
+        ID,
+    ];
+
+    /// A fuzz target: what is written is chosen piece by piece.
+    #[test]
+    fn any_path() {
+        bolero::check!().with_iterations(10_000).with_type::<Vec<u8>>().for_each(|pieces| {
+            let piece = |piece: &u8| PIECES.get(usize::from(*piece) % (PIECES.len() + 1)).unwrap_or(&"\n");
+            let text: String = pieces.iter().map(piece).copied().collect();
+            if let Home::Pod(uid) = Home::read(&text) {
+                assert!(text.replace('_', "-").contains(&*uid), "{uid} of {text:?}");
+                assert!([HASH, HASH + 4].contains(&uid.len()), "{uid}");
+            }
+        });
+    }
 }

@@ -14,12 +14,14 @@ use crate::errors;
 use crate::kubelet;
 use crate::nvml::{self, Driver, Reading};
 use crate::observation::{
-    Allocation, Allocations, DeviceId, DeviceTarget, Gpu, Mig, Node, Observation, PodKey, Span, UnixTime,
-    Uptime,
+    Allocation, Allocations, DeviceId, DeviceTarget, Dynamic, Gpu, Mig, Node, Observation, Pod, PodKey, Span,
+    UnixTime, Uptime,
 };
 use crate::procfs::Procfs;
 use crate::status::{Source, SourceStatus};
 
+use super::release;
+use super::shut_out::ShutOut;
 use super::workers::Workers;
 
 /// The shortest time that the driver is given for an answer, however short the tick is.
@@ -63,8 +65,13 @@ pub struct NodeFeed {
     holdable: BTreeMap<Arc<str>, Vec<DeviceId>>,
     node: Arc<Node>,
     boot: Arc<str>,
+    shut_out: ShutOut,
+    /// Until when somebody wants the driver for himself; `None` where nobody can ask for it.
+    wanted: Option<watch::Receiver<Option<Uptime>>>,
     /// When the pods were last known to be as the API server told them.
     pods_told_at: Option<Uptime>,
+    /// What was seen last before the program was started anew.
+    last: Option<Observation>,
     status: SourceStatus,
 }
 
@@ -87,6 +94,15 @@ impl Feed {
             Self::Demo { demo, boot } => {
                 (demo.observe(clock::uptime(), clock::wall(), Arc::clone(boot)), Vec::new())
             }
+        }
+    }
+
+    /// Whether the driver worked and is out of reach for as long as this container lives.
+    #[must_use]
+    pub fn is_shut_out(&self) -> bool {
+        match self {
+            Self::Node(node) => node.shut_out.is_for_good(clock::uptime()),
+            Self::Demo { .. } => false,
         }
     }
 }
@@ -112,9 +128,12 @@ impl NodeFeed {
             holdable: BTreeMap::new(),
             described: None,
             workers: None,
+            wanted: None,
+            shut_out: ShutOut::default(),
             node,
             boot: clock::boot(),
             pods_told_at: None,
+            last: None,
             status,
         }
     }
@@ -131,11 +150,34 @@ impl NodeFeed {
         Self { workers: procfs.map(Workers::new), ..self }
     }
 
+    /// The same node, whose driver somebody may want for himself until a time of this boot.
+    #[must_use]
+    pub fn released_until(self, wanted: watch::Receiver<Option<Uptime>>) -> Self {
+        Self { wanted: Some(wanted), ..self }
+    }
+
+    /// The same node, of which this was seen last before the program was started anew. It holds for whoever has not
+    /// answered since; what the kubelet and the driver said, in the same boot only.
+    #[must_use]
+    pub fn last_seen(mut self, last: Option<Observation>) -> Self {
+        self.last = last.map(|last| self.of_this_boot(last));
+        for gpu in self.last.iter().filter_map(|last| last.gpus.as_ref()).flatten() {
+            self.holdable.insert(Arc::clone(&gpu.uuid), devices(gpu));
+        }
+        self.pods_told_at = self.last.as_ref().and_then(|last| last.pods_told_at);
+        self
+    }
+
+    fn of_this_boot(&self, last: Observation) -> Observation {
+        if last.boot == self.boot && !self.boot.is_empty() {
+            return last;
+        }
+        Observation { gpus: None, allocations: None, pods_told_at: None, ..last }
+    }
+
     async fn observe(&mut self, patience: Duration) -> (Observation, Vec<SourceStatus>) {
-        let asked = clock::uptime();
-        let mut reading = self.driver.read(clock::wall(), patience).await;
+        let mut reading = self.read_driver(patience).await;
         let (at, wall) = (clock::uptime(), clock::wall());
-        self.take_stock(&reading, wall, at.since(asked));
         if matches!(self.holding, Holding::Node) {
             let shown = reading.gpus.iter().flatten();
             self.holdable.extend(shown.map(|gpu| (Arc::clone(&gpu.uuid), devices(gpu))));
@@ -145,10 +187,7 @@ impl NodeFeed {
         if described.as_ref().is_some_and(|latest| latest.up) {
             self.pods_told_at = Some(at);
         }
-        let (pods, dynamic, node) = described.as_ref().map_or_else(
-            || (Arc::default(), Arc::default(), Arc::clone(&self.node)),
-            |latest| (Arc::clone(&latest.pods), Arc::clone(&latest.dynamic), Arc::clone(&latest.node)),
-        );
+        let (pods, dynamic, node) = self.description(described.as_ref());
         if let Some(workers) = &mut self.workers {
             workers.name(&mut reading, &pods, at, wall).await;
         }
@@ -169,6 +208,25 @@ impl NodeFeed {
         (seen, sources)
     }
 
+    /// Reads the driver, or lets it go while somebody else needs it: nobody can partition a GPU or load another driver
+    /// while we hold it open. Its GPUs are charged on.
+    async fn read_driver(&mut self, patience: Duration) -> Reading {
+        let asked = clock::uptime();
+        let wanted = self.wanted.as_ref().and_then(|until| *until.borrow());
+        let labels = self.described.as_ref().map(|latest| Arc::clone(&latest.borrow().node));
+        if let Some(reason) = release::reason(wanted, asked, labels.as_deref()) {
+            self.driver.release();
+            self.status.up = false;
+            self.status.message = Some(reason);
+            return Reading::default();
+        }
+        let reading = self.driver.read(clock::wall(), patience).await;
+        let now = clock::uptime();
+        self.take_stock(&reading, clock::wall(), now.since(asked));
+        self.shut_out.take_in(&reading, now);
+        reading
+    }
+
     fn take_stock(&mut self, reading: &Reading, wall: UnixTime, took: Span) {
         let status = &mut self.status;
         // A GPU that fails leaves the driver up: the others were read.
@@ -181,11 +239,23 @@ impl NodeFeed {
         status.message = (!reading.errors.is_empty()).then(|| message(&reading.errors).into());
     }
 
+    /// The pods, their claims and the node as the API server last told them, to this program or to the one before it.
+    fn description(&self, latest: Option<&apiserver::Latest>) -> (Arc<[Pod]>, Arc<Dynamic>, Arc<Node>) {
+        let Some(latest) = latest else { return (Arc::default(), Arc::default(), Arc::clone(&self.node)) };
+        match &self.last {
+            Some(last) if latest.last_success.is_none() => {
+                (Arc::clone(&last.pods), Arc::clone(&last.dynamic), Arc::clone(&last.node))
+            }
+            _ => (Arc::clone(&latest.pods), Arc::clone(&latest.dynamic), Arc::clone(&latest.node)),
+        }
+    }
+
     fn allocations(&self, at: Uptime) -> (Option<Arc<Allocations>>, Option<SourceStatus>) {
         match &self.holding {
             Holding::Kubelet(latest) => {
                 let latest = latest.borrow().clone();
-                (latest.allocations.clone(), Some(kubelet_status(latest)))
+                let last = || self.last.as_ref()?.allocations.clone();
+                (latest.allocations.clone().or_else(last), Some(kubelet_status(latest)))
             }
             Holding::Node => (Some(Arc::new(self.held_by_node(at))), None),
         }

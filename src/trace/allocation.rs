@@ -15,8 +15,9 @@ pub(super) struct WireAllocations {
     advertised: Option<Vec<WireDeviceId>>,
 }
 
+/// What one container has of one resource, as a trace and a kept state write it.
 #[derive(Debug, Serialize, Deserialize)]
-struct WireAllocation {
+pub struct WireAllocation {
     pod: WirePodKey,
     container: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -24,9 +25,9 @@ struct WireAllocation {
     devices: Vec<WireDeviceId>,
 }
 
-/// The name of a pod.
+/// The name of a pod, as a trace and a kept state write it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct WirePodKey {
+pub struct WirePodKey {
     namespace: String,
     name: String,
 }

@@ -38,6 +38,11 @@ pub(super) struct Line {
     node: Option<WireNode>,
 }
 
+/// An observation with nothing left out, for whoever keeps a single one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WholeLine(Line);
+
 /// What a line leaves out because the line before it said it.
 #[derive(Clone, Debug)]
 pub(super) struct Carried {
@@ -48,6 +53,20 @@ pub(super) struct Carried {
     node: Arc<Node>,
     /// Whether a reader has the same. Who goes on with a trace does not know what its lines said.
     is_known: bool,
+}
+
+// === impl WholeLine ===
+
+impl From<&Observation> for WholeLine {
+    fn from(seen: &Observation) -> Self {
+        Self(Carried::unknown().line(seen))
+    }
+}
+
+impl From<WholeLine> for Observation {
+    fn from(line: WholeLine) -> Self {
+        Carried::default().observation(line.0)
+    }
 }
 
 // === impl Carried ===

@@ -277,7 +277,10 @@ fn who_has_no_rights_is_told_what_to_grant() {
     let mut follower = Follower::start(&server);
     let latest = follower.until(|latest| latest.errors >= 2);
     let message = latest.message.as_deref().unwrap();
-    assert!(message.contains("403: pods is forbidden") && message.contains("deploy/rbac.yaml"), "{message}");
+    assert!(
+        message.contains("403: pods is forbidden") && message.contains("deploy/kustomize/base/rbac.yaml"),
+        "{message}"
+    );
     assert_eq!((latest.up, latest.last_success, pods(&latest)), (false, None, String::new()));
     server.allow();
     follower.until_pods("ml/job=u1:");

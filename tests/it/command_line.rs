@@ -99,7 +99,7 @@ fn a_price_file_can_be_checked_before_it_is_used() {
 
 #[test]
 fn the_prices_of_the_manifest_replace_no_built_in_one() {
-    let manifest = include_str!("../../deploy/pricing.yaml");
+    let manifest = include_str!("../../deploy/kustomize/base/config.yaml");
     let (_, prices) = manifest.split_once("  pricing.yaml: |\n").expect("a file in the manifest");
     let prices: Vec<&str> = prices.lines().map(|line| line.strip_prefix("    ").expect("indented")).collect();
     let built_in: Vec<&str> = include_str!("../../pricing.yaml").lines().collect();

@@ -400,6 +400,51 @@ fn energy_goes_on_over_a_driver_reload() {
     joules(3.0);
     node.set(&Node::new([board(1_000)]));
     joules(4.0);
+    let scrape = daemon.scrape();
+    let of_electricity = ["device_energy_dollars_total", "device_co2e_grams_total", "host_power_ratio"];
+    let found = of_electricity.map(|name| scrape.values(&format!("gpu_cost_{name}"), &[]).len());
+    assert_eq!(found, [0, 0, 0], "nobody said what it costs");
+}
+
+#[test]
+fn electricity_has_a_price_beside_the_bill() {
+    let board = |millijoules| Board { energy: Some(Energy::Fixed(millijoules)), ..Board::t4(0) };
+    let node = FakeNode::new(&Node::new([board(5_000)]));
+    node.kubelet.list(vec![pod("research", "trainer", "nvidia.com/gpu", &[&uuid(0)])]);
+    let file = "energy: { usd_per_kwh: 0.36, gco2e_per_kwh: 500, pue: 1.25, host_factor: 2 }";
+    fs::write(node.path("pricing.yaml"), file).unwrap();
+    let daemon = node.start(&[&flag("--pricing.file", &node.path("pricing.yaml"))]).ready();
+    let held = |scrape: &Scrape| scrape.sum("gpu_cost_pod_gpu_seconds_total", &[("pod", "trainer")]) > 0.0;
+    daemon.scrape_until("the pod", |scrape| held(scrape).then_some(()));
+    // 72,000 J of the board are 0.05 kWh at the meter: 0.018 $ and 25 g.
+    node.set(&Node::new([board(72_005_000)]));
+    let scrape = daemon.scrape_until("the energy", |scrape| {
+        let joules = scrape.value("gpu_cost_device_energy_joules_total", &[]);
+        (joules == Some(72_000.0)).then(|| scrape.clone())
+    });
+    for line in ["device", "pod"] {
+        let value = |what: &str| scrape.value(&format!("gpu_cost_{line}_{what}_total"), &[]);
+        let spent = (value("energy_joules"), value("energy_dollars"), value("co2e_grams"));
+        assert_eq!(spent, (Some(72_000.0), Some(0.018), Some(25.0)), "{line}");
+    }
+    for (name, expected) in [
+        ("gpu_cost_energy_price_dollars_per_kilowatt_hour", 0.36),
+        ("gpu_cost_power_usage_effectiveness_ratio", 1.25),
+        ("gpu_cost_host_power_ratio", 2.0),
+    ] {
+        assert_eq!(scrape.value(name, &[]), Some(expected), "{name}");
+    }
+    let intensity = scrape.value("gpu_cost_grid_intensity_grams_per_kilowatt_hour", &[("source", "file")]);
+    assert_eq!(intensity, Some(500.0));
+    assert_adds_up(&scrape);
+    let ledger = daemon.get("/api/v1/ledger");
+    let ledger: serde_json::Value = serde_json::from_str(ledger.text()).unwrap();
+    let electricity = &ledger["report"]["pods"][0]["electricity"];
+    assert_eq!(
+        *electricity,
+        serde_json::json!({ "joules": "72000", "dollars": "0.018", "co2e_grams": "25" })
+    );
+    assert!(daemon.get("/").text().contains("on no bill, their electricity: $0.018 and 25 g of CO₂e"));
 }
 
 #[test]
@@ -440,6 +485,9 @@ fn the_demo_is_marked_as_such_everywhere() {
     assert_adds_up(&scrape);
     assert_eq!(scrape.value("gpu_cost_exporter_simulated", &[]), Some(1.0));
     assert!(daemon.get("/").text().to_lowercase().contains("simulated node"));
+    assert!(scrape.sum("gpu_cost_device_energy_dollars_total", &[]) > 0.0, "it has a tariff of its own");
+    let intensity = "gpu_cost_grid_intensity_grams_per_kilowatt_hour";
+    assert_eq!(scrape.label(intensity, "source"), ["built_in:aws/us-east-1@2021"]);
 }
 
 #[test]

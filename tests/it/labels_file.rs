@@ -71,7 +71,8 @@ fn what_is_written_is_meant() {
 
 #[test]
 fn the_examples_that_are_shipped_can_be_used() {
-    let (_, manifest) = include_str!("../../deploy/pricing.yaml").split_once("  labels.yaml: |\n").unwrap();
+    let (_, manifest) =
+        include_str!("../../deploy/kustomize/base/config.yaml").split_once("  labels.yaml: |\n").unwrap();
     let (shipped, _) = manifest.split_once("  pricing.yaml: |\n").unwrap();
     assert_eq!(labels_file::parse(shipped).unwrap(), LabelPolicy::default(), "it changes nothing");
     let (_, readme) = include_str!("../../README.md").split_once("```yaml\nsources:").unwrap();

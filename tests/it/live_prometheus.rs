@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fake_nvml::{Board, Node};
@@ -10,36 +11,53 @@ use serde_json::Value;
 use crate::support::daemon::eventually;
 use crate::support::fake_kubelet::pod;
 use crate::support::node::{FakeNode, uuid};
+use crate::support::tools;
 
 /// A Prometheus server with a data directory of its own.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     port: u16,
 }
 
 impl Prometheus {
-    /// Starts a server that scrapes `targets` once a second.
-    fn start(directory: &std::path::Path, target: u16) -> Self {
+    /// Starts Debian's server, which scrapes the target once a second.
+    fn start(directory: &Path, target: u16) -> Self {
+        Self::start_with(directory, target, "")
+    }
+
+    /// Starts it with more lines about how it scrapes.
+    pub(crate) fn start_with(directory: &Path, target: u16, access: &str) -> Self {
+        let prometheus = Command::new("prometheus");
+        Self::start_as(
+            prometheus,
+            "install Debian's prometheus (make test does)",
+            directory,
+            (target, access),
+        )
+    }
+
+    fn start_as(mut program: Command, help: &str, directory: &Path, (target, access): (u16, &str)) -> Self {
         let config = directory.join("prometheus.yml");
         let text = format!(
             "global: {{ scrape_interval: 1s }}\n\
              scrape_configs:\n\
-             - job_name: gpu-cost\n  honor_labels: true\n  static_configs: [{{ targets: ['127.0.0.1:{target}'] }}]\n"
+             - job_name: gpu-cost\n  honor_labels: true\n  static_configs: [{{ targets: ['127.0.0.1:{target}'] }}]\n\
+             {access}"
         );
         fs::write(&config, text).expect("write the configuration");
         let port = free_port();
-        let child = Command::new("prometheus")
+        let child = program
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", directory.join("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stderr(Stdio::null())
             .spawn()
-            .expect("install Debian's prometheus (make test does)");
+            .unwrap_or_else(|error| panic!("cannot run {program:?}: {error}; {help}"));
         Self { child, port }
     }
 
     /// The value of an instant query that gives one number; `None` while it gives nothing.
-    fn query(&self, query: &str) -> Option<f64> {
+    pub(crate) fn query(&self, query: &str) -> Option<f64> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let mut answer = ureq::get(url).query("query", query).call().ok()?;
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()?;
@@ -87,4 +105,33 @@ fn prometheus_finds_the_same_sum_on_devices_on_payers_and_on_pods() {
     assert_eq!(prometheus.query("gpu_cost_ledger_imbalance_dollars"), Some(0.0));
     let renamed = prometheus.query("count({__name__=~\"gpu_cost_.*\", exported_pod!=\"\"})");
     assert_eq!(renamed, None, "honor_labels keeps our labels");
+}
+
+#[test]
+fn what_was_spent_before_the_first_scrape_is_an_increase_where_created_timestamps_are_read() {
+    let node = FakeNode::new(&Node::new([Board::h100_80gb(0).busy(60)]));
+    node.kubelet.list(vec![pod("research", "short", "nvidia.com/gpu", &[&uuid(0)])]);
+    let daemon = node.start(&[]).ready();
+    let name = "gpu_cost_pod_dollars_total";
+    daemon.scrape_until("money", |scrape| Some(scrape.sum(name, &[])).filter(|dollars| *dollars > 0.0));
+    node.kubelet.list(Vec::new());
+    // From now on it costs nothing more, and no scrape has seen it cost less.
+    let spent = daemon.scrape_until("its end", |scrape| {
+        let holds = scrape.value("gpu_cost_pod_gpus", &[("pod", "short")])?;
+        (holds == 0.0).then(|| scrape.sum(name, &[]))
+    });
+    let directory = tempfile::tempdir().expect("make a directory");
+    let mut created = Command::new(tools::prometheus_with_created());
+    created.arg("--enable-feature=created-timestamp-zero-ingestion");
+    let help = "a Prometheus of 2.50 or newer (make test installs one)";
+    let prometheus = Prometheus::start_as(created, help, directory.path(), (daemon.port(), ""));
+    let increase = format!("sum(increase({name}[5m]))");
+    let seen = eventually("its money as an increase", || {
+        prometheus.query(&increase).filter(|dollars| (0.99..1.1).contains(&(dollars / spent)))
+    });
+    assert!(seen > 0.0);
+    assert_eq!(prometheus.query("count({__name__=~\".*_created\"})"), None, "no series beside the counters");
+    let series = prometheus.query("scrape_samples_scraped").expect("a scrape");
+    let text = daemon.get("/metrics").text().lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(series.to_string(), text.to_string(), "as many series as the text has");
 }

@@ -16,6 +16,10 @@ mod apiserver;
 
 // What people write and read.
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod labels_file;
@@ -27,6 +31,8 @@ mod metrics;
 mod page;
 #[cfg(test)]
 mod pricing;
+#[cfg(test)]
+mod web_config;
 
 // The whole: the built binary on a node made of fakes, with real scrapes.
 #[cfg(test)]
@@ -40,17 +46,25 @@ mod day;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod live_prometheus;
 #[cfg(test)]
 mod mig;
 #[cfg(test)]
 mod price_command;
 #[cfg(test)]
+mod released;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod timelines;
+#[cfg(test)]
+mod who_may_ask;
 #[cfg(test)]
 mod whose_claim;
 #[cfg(test)]
@@ -62,7 +76,21 @@ mod whose_turn;
 #[cfg(test)]
 mod whose_work;
 
+// Whatever may come from outside.
+#[cfg(test)]
+mod fuzz;
+
+// How it is installed: the chart, the kustomizations and the image.
+#[cfg(test)]
+mod deploy;
+
+// What Prometheus makes of it: recording rules and alerts, by its own tool.
+#[cfg(test)]
+mod rules;
+
 // Rules about the repository itself, which the compiler cannot keep.
+#[cfg(test)]
+mod sbom;
 #[cfg(test)]
 mod tidy;
 

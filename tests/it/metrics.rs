@@ -8,7 +8,7 @@ use expect_test::expect_file;
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime};
 use gpu_cost_exporter::cost::report::{Payer, Report, ShowbackLine, State, Totals};
 use gpu_cost_exporter::metrics::catalog::{self, CATALOG, Kind};
-use gpu_cost_exporter::metrics::{self, Process, label};
+use gpu_cost_exporter::metrics::{self, Format, Process, ProcessReading, label};
 use gpu_cost_exporter::observation::{CostLabels, PodKey};
 use gpu_cost_exporter::status::{Mode, Published, Status};
 use proptest::prelude::*;
@@ -40,7 +40,9 @@ const HOSTILE: &[&str] = &[
 ];
 
 fn render(published: &Published) -> String {
-    metrics::render(published).expect("a report can be rendered")
+    let settings = metrics::Settings::default();
+    let text = metrics::render(published, &ProcessReading::default(), &settings, Format::Text);
+    String::from_utf8(text).expect("text is UTF-8")
 }
 
 #[test]
@@ -175,10 +177,12 @@ fn all_states_are_there_before_anything_was_charged() {
 
 #[test]
 fn promtool_has_nothing_to_say() {
-    let text = [render(&published()), Process::current().render().unwrap()].concat();
+    let process = Process::current().read();
+    let text = metrics::render(&published(), &process, &metrics::Settings::default(), Format::Text);
+    assert!(String::from_utf8_lossy(&text).contains("\nprocess_cpu_seconds_total "));
     let output = tools::run(
         Command::new("promtool").args(["check", "metrics"]),
-        text.as_bytes(),
+        &text,
         "install Debian's package prometheus (make test does)",
     );
     let said = [output.stdout, output.stderr].concat();

@@ -1,8 +1,14 @@
-"""Reads a scrape with prometheus_client's parser and writes what it understood as JSON, one sample per line."""
+"""Reads a scrape with prometheus_client's parser and writes what it understood as JSON, one sample per line.
+
+With the argument openmetrics it reads that format, and refuses what is not strictly it.
+"""
 import json
 import sys
 
-from prometheus_client.parser import text_fd_to_metric_families
+if sys.argv[1:] == ["openmetrics"]:
+    from prometheus_client.openmetrics.parser import text_fd_to_metric_families
+else:
+    from prometheus_client.parser import text_fd_to_metric_families
 
 scrape = open(0, encoding="utf-8", newline="\n")
 for family in text_fd_to_metric_families(scrape):

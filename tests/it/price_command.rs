@@ -38,28 +38,30 @@ fn a_described_node_has_a_price_and_a_reason() {
     check(
         &[&["price", "--label=cloud.google.com/gke-spot=true"], A3].concat(),
         &expect![[r#"
-        GPU         nvidia-h100-80gb
-        node        gcp, us-central1, a3-highgpu-8g
-        bought      spot (its label cloud.google.com/gke-spot says spot)
-        price       6.326192625 $/h, spot
-        list price  11.06125 $/h
-        rule        catalogue:gcp/us-central1/a3-highgpu-8g@2026-07-30
-        source      gcp-pricing(Cyclenerd)
-        as of       2026-07-30
-    "#]],
+            GPU         nvidia-h100-80gb
+            node        gcp, us-central1, a3-highgpu-8g
+            bought      spot (its label cloud.google.com/gke-spot says spot)
+            price       6.326192625 $/h, spot
+            per month   4618.12061625 $ in 730 h
+            list price  11.06125 $/h
+            rule        catalogue:gcp/us-central1/a3-highgpu-8g@2026-07-30
+            source      gcp-pricing(Cyclenerd)
+            as of       2026-07-30
+        "#]],
     );
     check(
         &["price", "--gpu=NVIDIA H100 PCIe", "--price-model=capacity_block"],
         &expect![[r#"
-        GPU         nvidia-h100-80gb
-        node        nothing is known of it
-        bought      capacity_block
-        price       6.88 $/h, on_demand, since capacity_block has no price
-        list price  6.88 $/h
-        rule        built_in
-        source      aws us-east-1 p5.48xlarge / 8 GPUs: on_demand karpenter-provider-aws 2026-07-20, spot skypilot-catalog@00148f2 2026-H1
-        as of       2026-01-01
-    "#]],
+            GPU         nvidia-h100-80gb
+            node        nothing is known of it
+            bought      capacity_block
+            price       6.88 $/h, on_demand, since capacity_block has no price
+            per month   5022.4 $ in 730 h
+            list price  6.88 $/h
+            rule        built_in
+            source      aws us-east-1 p5.48xlarge / 8 GPUs: on_demand karpenter-provider-aws 2026-07-20, spot skypilot-catalog@00148f2 2026-H1
+            as of       2026-01-01
+        "#]],
     );
     check(
         &["price", "--gpu=NVIDIA A30"],

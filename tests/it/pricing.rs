@@ -4,6 +4,7 @@
 
 mod any_text;
 mod catalogue;
+mod energy;
 mod meant;
 mod resolution;
 
@@ -658,32 +659,35 @@ fn every_mistake_of_version_2_is_told_at_once() {
         "tests/pricing/mistakes-2.yaml",
         false,
         &expect![[r#"
-        tests/pricing/mistakes-2.yaml:6: gpu_pricing.nvidia-t4.aliases: expected a name of one GPU model, found it for `nvidia-l4` in line 9, too
-        tests/pricing/mistakes-2.yaml:7: gpu_pricing.nvidia-t4[2]: expected one row per valid_from, found another one in line 6
-        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3]: expected one row per valid_from, found another one in line 7
-        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].valid_from: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-02-30`, which is no day since 1970
-        tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].spot.from: expected one of price, source, as_of, found an unknown key
-        tests/pricing/mistakes-2.yaml:9: gpu_pricing.nvidia-l4.aliases: expected a name of one GPU model, found it for `nvidia-t4` in line 5, too
-        tests/pricing/mistakes-2.yaml:11: overrides[1].match.regoin: expected one of provider, region, zone, instance_type, gpu_model, node_labels, found an unknown key; did you mean `region`?
-        tests/pricing/mistakes-2.yaml:13: overrides[1].node_pricing: expected gpu_pricing or node_pricing, found both; the price of a node is that of its GPUs
-        tests/pricing/mistakes-2.yaml:14: overrides[2].gpus_per_node: expected a count of GPUs, such as 8, found the number `8.5`, which is not whole
-        tests/pricing/mistakes-2.yaml:15: overrides[3].match.node_labels.spot: expected the value of a label, such as dgx, found the boolean `true`; put it in quotes
-        tests/pricing/mistakes-2.yaml:16: overrides[4].gpu_pricing.spt: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found an unknown key; did you mean `spot`?
-        tests/pricing/mistakes-2.yaml:17: overrides[5]: expected valid_until after valid_from, found it before or on that day
-        tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.a: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the text `sport`; did you mean `spot`?
-        tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.b: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the number `5`
-        tests/pricing/mistakes-2.yaml:20: discounts[1].percent: expected percent, such as 8, found the number `108`, which is more than 100
-        tests/pricing/mistakes-2.yaml:20: discounts[2]: expected a map such as { match: { provider: aws }, percent: 8 }, found an empty map
-        tests/pricing/mistakes-2.yaml:21: owned_hardware.x.gpus: expected a count of GPUs, such as 8, found the number `0`, which is not above zero
-        tests/pricing/mistakes-2.yaml:22: energy.tariff[1].from: expected a time of the day in quotes, such as "22:00", found the number `22`; put it in quotes
-        tests/pricing/mistakes-2.yaml:22: energy.tariff[1].to: expected a time of the day in quotes, such as "22:00", found the text `25:00`
-        tests/pricing/mistakes-2.yaml:23: mig_share: expected one of compute, memory, blend, found the text `computee`; did you mean `compute`?
-        tests/pricing/mistakes-2.yaml:24: sharing_policy: expected one of slots, active, found a list
-        tests/pricing/mistakes-2.yaml:25: budgets: expected a list of budgets, such as - { match: { namespace: ml }, monthly_usd: 20000 }, found a map
-        tests/pricing/mistakes-2.yaml:26: defaults.price_basis: expected node_share, found the text `gpu_only`
-        tests/pricing/mistakes-2.yaml:27: exchange_rates.USD: expected US dollars for one unit, such as 1.08, found the number `0`, which is not above zero
-        tests/pricing/mistakes-2.yaml:28: as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `yesterday`
-    "#]],
+            tests/pricing/mistakes-2.yaml:6: gpu_pricing.nvidia-t4.aliases: expected a name of one GPU model, found it for `nvidia-l4` in line 9, too
+            tests/pricing/mistakes-2.yaml:7: gpu_pricing.nvidia-t4[2]: expected one row per valid_from, found another one in line 6
+            tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3]: expected one row per valid_from, found another one in line 7
+            tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].valid_from: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `2026-02-30`, which is no day since 1970
+            tests/pricing/mistakes-2.yaml:8: gpu_pricing.nvidia-t4[3].spot.from: expected one of price, source, as_of, found an unknown key
+            tests/pricing/mistakes-2.yaml:9: gpu_pricing.nvidia-l4.aliases: expected a name of one GPU model, found it for `nvidia-t4` in line 5, too
+            tests/pricing/mistakes-2.yaml:11: overrides[1].match.regoin: expected one of provider, region, zone, instance_type, gpu_model, node_labels, found an unknown key; did you mean `region`?
+            tests/pricing/mistakes-2.yaml:13: overrides[1].node_pricing: expected gpu_pricing or node_pricing, found both; the price of a node is that of its GPUs
+            tests/pricing/mistakes-2.yaml:14: overrides[2].gpus_per_node: expected a count of GPUs, such as 8, found the number `8.5`, which is not whole
+            tests/pricing/mistakes-2.yaml:15: overrides[3].match.node_labels.spot: expected the value of a label, such as dgx, found the boolean `true`; put it in quotes
+            tests/pricing/mistakes-2.yaml:16: overrides[4].gpu_pricing.spt: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found an unknown key; did you mean `spot`?
+            tests/pricing/mistakes-2.yaml:17: overrides[5]: expected valid_until after valid_from, found it before or on that day
+            tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.a: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the text `sport`; did you mean `spot`?
+            tests/pricing/mistakes-2.yaml:19: price_model_rules[1].values.b: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, found the number `5`
+            tests/pricing/mistakes-2.yaml:20: discounts[1].percent: expected percent, such as 8, found the number `108`, which is more than 100
+            tests/pricing/mistakes-2.yaml:20: discounts[2]: expected a map such as { match: { provider: aws }, percent: 8 }, found an empty map
+            tests/pricing/mistakes-2.yaml:21: owned_hardware.x.gpus: expected a count of GPUs, such as 8, found the number `0`, which is not above zero
+            tests/pricing/mistakes-2.yaml:22: energy.tariff[1].from: expected a time of the day in quotes, such as "22:00", found the number `22`; put it in quotes
+            tests/pricing/mistakes-2.yaml:22: energy.tariff[1].to: expected a time of the day in quotes, such as "22:00", found the text `25:00`
+            tests/pricing/mistakes-2.yaml:22: energy.utc_offset: expected hours and minutes from "-12:00" to "+14:00" in quotes, such as "+05:30", found the text `+14:30`
+            tests/pricing/mistakes-2.yaml:22: energy.pue: expected a PUE, such as 1.2, found the number `0.9`, which is less than 1
+            tests/pricing/mistakes-2.yaml:22: energy.gco2e_per_kwh: expected grams of CO2e per kWh, such as 396, found the number `10001`, which is more than 10000
+            tests/pricing/mistakes-2.yaml:23: mig_share: expected one of compute, memory, blend, found the text `computee`; did you mean `compute`?
+            tests/pricing/mistakes-2.yaml:24: sharing_policy: expected one of slots, active, found a list
+            tests/pricing/mistakes-2.yaml:25: budgets: expected a list of budgets, such as - { match: { namespace: ml }, monthly_usd: 20000 }, found a map
+            tests/pricing/mistakes-2.yaml:26: defaults.price_basis: expected node_share, found the text `gpu_only`
+            tests/pricing/mistakes-2.yaml:27: exchange_rates.USD: expected US dollars for one unit, such as 1.08, found the number `0`, which is not above zero
+            tests/pricing/mistakes-2.yaml:28: as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `yesterday`
+        "#]],
     );
     // What a file can only say when the rest of it is right.
     let with = |text: &str| said_about(&format!("gpu_pricing: {{ default: {{ on_demand: 1 }} }}\n{text}"));

@@ -172,7 +172,8 @@ fn more_payers_than_lines_share_one_and_the_sum_holds() {
     let teams: BTreeSet<String> = scrape.label(SHOWBACK, "team").into_iter().collect();
     let own_lines = teams.iter().filter(|team| !["", "__other__"].contains(&team.as_str())).count();
     assert!(teams.contains("__other__") && (190..=201).contains(&own_lines), "{own_lines} of {teams:?}");
-    let dropped = scrape.value("gpu_cost_exporter_series_dropped_total", &[]).unwrap_or(0.0);
+    let dropped =
+        scrape.value("gpu_cost_exporter_series_dropped_total", &[("reason", "payers")]).unwrap_or(0.0);
     assert_close("those without a line", dropped, f64::from(TEAMS - u32::try_from(own_lines).unwrap()));
     // Every team has paid the same, so the others have paid for as many as they are.
     let others = scrape.sum(SHOWBACK, &[("team", "__other__")]);

@@ -29,44 +29,46 @@ use crate::observation::{
 const GONE_MAX: usize = 512;
 
 /// What pods hold, and what is remembered of it from one observation to the next.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Listing {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
     /// The pods that hold something, with what the kubelet last listed for each.
-    held: BTreeMap<PodKey, Held>,
+    pub held: BTreeMap<PodKey, Held>,
     /// When pods that held something ceased to. After a break the kubelet may list them once more.
-    gone: BTreeMap<PodKey, Uptime>,
+    pub gone: BTreeMap<PodKey, Uptime>,
     /// The answer that was last taken in.
-    answer: Option<Arc<Allocations>>,
+    pub answer: Option<Arc<Allocations>>,
     /// How many answers were taken in.
-    answers: u64,
+    pub answers: u64,
     /// Since when the kubelet had answered without a break when it was first heard.
-    first_answering_since: Option<Uptime>,
+    pub first_answering_since: Option<Uptime>,
     /// Whether what nobody is listed for is free: a kubelet that is silent for too long says nothing of it.
-    fresh: bool,
+    pub fresh: bool,
 }
 
 /// What one pod holds.
-#[derive(Clone, Debug)]
-struct Held {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
     /// Who it is, once it was told.
-    identity: Option<Identity>,
+    pub identity: Option<Identity>,
     /// When it was first seen to hold something, which tells the newer of two.
-    since: Uptime,
+    pub since: Uptime,
     /// The number of the answer that last listed it.
-    listed_in: u64,
+    pub listed_in: u64,
     /// When that answer was given.
-    listed_at: Uptime,
-    devices: Vec<Allocation>,
+    pub listed_at: Uptime,
+    /// What it holds.
+    pub devices: Vec<Allocation>,
     /// Whether it counts in this observation.
-    believed: bool,
+    pub believed: bool,
 }
 
 /// Who a pod is, over all that may have its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Identity {
+pub struct Identity {
     /// The UID that the kubelet has for it.
-    uid: Arc<str>,
-    is_static: bool,
+    pub uid: Arc<str>,
+    /// Whether the kubelet runs it from a file, so that the API server has a mirror of it.
+    pub is_static: bool,
 }
 
 /// One observation, as far as it says who is there.

@@ -18,27 +18,35 @@ const STRATEGY_LABELS: [&str; 2] =
     ["nvidia.com/gpu.sharing-strategy", "cloud.google.com/gke-gpu-sharing-strategy"];
 
 /// What attribution remembers from one observation to the next.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    listing: Listing,
+    /// Whose listing is believed.
+    pub listing: Listing,
     /// How many slots each shared device last had: a plugin that restarts shows nothing for a moment.
-    advertised: BTreeMap<DeviceKey, u32>,
+    pub advertised: BTreeMap<DeviceKey, u32>,
     /// How many it has at least, by the highest that was ever held, where no plugin says.
-    named: BTreeMap<DeviceKey, u32>,
+    pub named: BTreeMap<DeviceKey, u32>,
     /// Whole GPUs that a plugin ever advertised.
-    offered: BTreeSet<DeviceKey>,
+    pub offered: BTreeSet<DeviceKey>,
     /// Those of them that it no longer does, though it advertises others: it found them unhealthy.
-    withdrawn: BTreeSet<DeviceKey>,
+    pub withdrawn: BTreeSet<DeviceKey>,
     /// Framebuffer of each device, by which parts of its memory are measured; a lost GPU does not say it any more.
-    bytes: BTreeMap<DeviceKey, u64>,
+    pub bytes: BTreeMap<DeviceKey, u64>,
     /// When each holder came, which tells the newer of two.
-    came: BTreeMap<PodKey, (Uptime, UnixTime)>,
-    replicas: Sharing,
+    pub came: BTreeMap<PodKey, (Uptime, UnixTime)>,
+    /// How the node's plugin shares a device among its replicas.
+    pub replicas: Sharing,
 }
 
 // === impl Memory ===
 
 impl Memory {
+    /// Begins with another boot: who held what before holds it no longer, and times of two boots cannot be compared.
+    pub(crate) fn begin_boot(&mut self) {
+        self.listing = Listing::default();
+        self.came.clear();
+    }
+
     /// Takes in who holds something.
     pub(super) fn listen(&mut self, seen: &Observation, max_age: Span) {
         self.listing.take_in(seen, max_age);

@@ -7,6 +7,7 @@ use super::open::{Holder, OpenGpu};
 use crate::cost::attribution::{Claim, Holding};
 use crate::cost::ledger::{Charge, PodId};
 use crate::cost::money::{Amount, Cost, GpuTime};
+use crate::cost::pricing::EnergyRates;
 use crate::cost::report::{LastCharge, Payer, State};
 use crate::cost::share::{Division, Share, scaled};
 use crate::cost::window::Window;
@@ -41,24 +42,44 @@ impl Meter {
                 Claim::Holder(holding) => self.charge_holding(interval, holding, &worked, piece),
             }
         }
-        self.add_energy(gpu, now);
     }
 
     /// Charges an interval in which nobody looked, but not for long: to those who were there before and are after.
-    pub(super) fn charge_gap(&mut self, gpu: &OpenGpu, now: &OpenGpu, elapsed: Span) {
-        let division = gpu.claims.over_gap(&now.claims);
-        for piece in self.pieces(gpu, &division, elapsed) {
+    pub(super) fn charge_gap(&mut self, gpu: &OpenGpu, division: &Division<Claim>, elapsed: Span) {
+        for piece in self.pieces(gpu, division, elapsed) {
             match piece.claim {
                 Claim::Nobody(state) => self.post_nobodys(gpu, *state, piece.amount),
                 Claim::Holder(holding) => self.charge_unmeasured(gpu, holding, elapsed, piece),
             }
         }
-        self.add_energy(gpu, now);
+    }
+
+    /// Adds the energy since the last reading to the GPU and, as its cost is divided, to its holders: what it draws while
+    /// they do nothing is theirs, too. What nobody holds stays with the GPU.
+    pub(super) fn add_energy(
+        &mut self,
+        (gpu, now): (&OpenGpu, &OpenGpu),
+        division: &Division<Claim>,
+        rates: Option<&EnergyRates>,
+    ) {
+        let Some(added) = self.read_energy(now, rates) else { return };
+        for (claim, part) in division.split(added) {
+            let Claim::Holder(holding) = claim else { continue };
+            let Some(holder) = gpu.holders.get(&holding.pod) else { continue };
+            self.ledger.pod(&holder.id).add_energy(part, rates);
+        }
+    }
+
+    /// Adds the energy since the last reading to the GPU and says how much it was, in millijoules; `None` if it was not
+    /// read.
+    pub(super) fn read_energy(&mut self, now: &OpenGpu, rates: Option<&EnergyRates>) -> Option<u128> {
+        let reading = now.gpu.energy_millijoules?;
+        Some(self.ledger.device(&now.gpu.uuid).read_energy(reading, rates))
     }
 
     /// Adds the interval to the GPU's bill and cuts it up.
     fn pieces<'d>(&mut self, gpu: &OpenGpu, division: &'d Division<Claim>, elapsed: Span) -> Vec<Piece<'d>> {
-        let bill = gpu.quote.as_ref().map(|quote| quote.effective.over(elapsed));
+        let bill = gpu.price.map(|price| price.rate.over(elapsed));
         self.ledger.device(&gpu.gpu.uuid).bill += bill.unwrap_or_default();
         let costs = division.split(bill.unwrap_or_default().units());
         let times = division.split(GpuTime::from(elapsed).nanos());
@@ -140,18 +161,6 @@ impl Meter {
             self.ledger.post(&Charge { gpu: &gpu.gpu.uuid, pod, payer, state, amount });
         }
     }
-
-    /// Adds the energy since the last reading to the GPU and, by their shares, to its holders.
-    fn add_energy(&mut self, gpu: &OpenGpu, now: &OpenGpu) {
-        let Some(reading) = now.gpu.energy_millijoules else { return };
-        let added = self.ledger.device(&gpu.gpu.uuid).read_energy(reading);
-        for (claim, part) in gpu.claims.division.split(added) {
-            let Claim::Holder(holding) = claim else { continue };
-            let Some(holder) = gpu.holders.get(&holding.pod) else { continue };
-            let total = &mut self.ledger.pod(&holder.id).energy_millijoules;
-            *total = Some(total.unwrap_or(0) + part);
-        }
-    }
 }
 
 // === impl Piece ===
@@ -167,7 +176,7 @@ impl Piece<'_> {
     ) -> LastCharge {
         LastCharge {
             elapsed,
-            rate: gpu.quote.as_ref().map(|quote| quote.effective),
+            rate: gpu.price.map(|price| price.rate),
             share: (self.share.numerator(), self.share.denominator()),
             of_device: (holding.part.numerator(), holding.part.denominator()),
             work: None,

@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{CostLabels, Gpu, Health, Pod, PodKey, Uptime, Workload};
+use crate::observation::{CostLabels, Gpu, Health, Observation, Pod, PodKey, Uptime, Workload};
 
-use super::Place;
+use super::{Place, Price};
 use crate::cost::attribution::{Claim, DeviceKey, GpuClaims, Holding};
 use crate::cost::ledger::{Description, Ledger, PodId};
-use crate::cost::pricing::{CapacityType, NodeFacts, PriceModel, Quote};
+use crate::cost::pricing::{CapacityType, EnergyRates, NodeFacts, PriceModel, Quote};
 use crate::cost::report::Payer;
 
 /// What the last observation opened.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) at: Uptime,
-    pub(super) boot: Arc<str>,
+    /// The observation that opened it, without its GPUs.
+    pub(super) seen: Observation,
+    /// Whether the program was started anew since, so that nobody looked from then on.
+    pub(super) resumed: bool,
     pub(super) gpus: Vec<OpenGpu>,
     pub(super) conflicts: BTreeSet<(DeviceKey, Vec<PodKey>)>,
     pub(super) unmapped: usize,
@@ -23,6 +26,8 @@ pub(super) struct Open {
     pub(super) node: NodeFacts,
     pub(super) price_model: PriceModel,
     pub(super) capacity_type: Option<CapacityType>,
+    /// What energy costs and emits, whatever the time is when the interval closes.
+    pub(super) energy: Option<EnergyRates>,
 }
 
 /// A GPU at the start of an interval.
@@ -31,6 +36,8 @@ pub(super) struct OpenGpu {
     pub(super) gpu: Arc<Gpu>,
     pub(super) model: Arc<str>,
     pub(super) quote: Option<Quote>,
+    /// What it costs until the interval is closed; `None` if it is unpriced.
+    pub(super) price: Option<Price>,
     pub(super) claims: GpuClaims,
     /// The pods behind the holdings.
     pub(super) holders: BTreeMap<PodKey, Holder>,
@@ -46,6 +53,17 @@ pub(super) struct Holder {
     workload: Option<Workload>,
 }
 
+// === impl Open ===
+
+impl Open {
+    /// Whether `seen` is of the same boot, so that the time until then can be told. Without the name of a boot that is not
+    /// known of a program that was started anew.
+    pub(super) fn is_continued_by(&self, seen: &Observation) -> bool {
+        let is_known = !self.resumed || !seen.boot.is_empty() && seen.at >= self.at;
+        self.seen.boot == seen.boot && is_known
+    }
+}
+
 // === impl OpenGpu ===
 
 impl OpenGpu {
@@ -56,23 +74,35 @@ impl OpenGpu {
         claims: GpuClaims,
         pods: &BTreeMap<&PodKey, &Pod>,
     ) -> Self {
+        let price = quote.as_ref().map(Price::of);
+        Self { quote, ..Self::at_price(gpu, model, price, claims, pods) }
+    }
+
+    /// A GPU whose price is known, but not how it was found.
+    pub(super) fn at_price(
+        gpu: Arc<Gpu>,
+        model: Arc<str>,
+        price: Option<Price>,
+        claims: GpuClaims,
+        pods: &BTreeMap<&PodKey, &Pod>,
+    ) -> Self {
         let nobody = Payer {
             namespace: Arc::default(),
             labels: CostLabels::default(),
             gpu_model: Arc::clone(&model),
-            price_model: quote.as_ref().map(|quote| quote.price_model),
+            price_model: price.map(|price| price.price_model),
         };
         let holders = claims
             .holdings()
             .map(|(holding, _)| (holding.pod.clone(), Holder::new(&holding.pod, &nobody, pods)));
         let holders = holders.collect();
-        Self { gpu, model, quote, claims, holders, nobody }
+        Self { gpu, model, quote: None, price, claims, holders, nobody }
     }
 
     /// Opens the accounts of the GPU and its holders, so that their lines are there from their first moment.
-    pub(super) fn open_accounts(&self, ledger: &mut Ledger) {
-        let priced = self.quote.is_some();
-        ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules);
+    pub(super) fn open_accounts(&self, ledger: &mut Ledger, energy: Option<&EnergyRates>) {
+        let priced = self.price.is_some();
+        ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules, energy);
         for holder in self.holders.values() {
             let account = ledger.pod(&holder.id);
             account.totals.open(priced);

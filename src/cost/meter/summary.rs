@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::observation::{Gpu, Health, Mig, Observation};
+use crate::observation::{Fault, Gpu, Health, Mig, Observation};
 
 use super::Meter;
 use super::open::{Open, OpenGpu};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
 use crate::cost::ledger::{DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
-use crate::cost::report::{DeviceLine, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine, State};
+use crate::cost::report::{
+    DeviceLine, FormerDevice, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine, State,
+};
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
 
@@ -38,10 +40,11 @@ impl Meter {
             node: Arc::clone(&seen.node),
             driver_version: seen.driver_version.clone(),
             devices: self.device_lines(open),
+            former_devices: self.former_devices(open),
             pods: self.pod_lines(open),
             showback: self.showback_lines(),
             imbalance: self.ledger.imbalance(),
-            gpus_seen: seen.gpus.as_ref().map_or(0, Vec::len),
+            gpus_seen: seen.gpus.iter().flatten().filter(|gpu| is_shown(gpu)).count(),
             allocations_read_at: seen.allocations.as_ref().map(|allocations| allocations.read_at),
             unmapped_devices: open.unmapped,
             allocation_conflicts: self.conflicts,
@@ -49,7 +52,9 @@ impl Meter {
             price_model: open.price_model,
             capacity_type: open.capacity_type.clone(),
             folded_payers: self.ledger.folded_payers(),
+            dropped_pods: self.ledger.dropped_pods(),
             prices: Arc::clone(&self.prices),
+            energy: open.energy.clone(),
         }
     }
 
@@ -80,11 +85,31 @@ impl Meter {
             unheld: unheld(&open.claims),
             foreign_utilization: worked.foreign(),
             energy_millijoules: account.energy_millijoules,
+            electricity: account.electricity,
             bands: account.bands,
             xids: account.xids.values().copied().collect(),
             unobserved: account.unobserved,
+            rebooting: account.rebooting,
             recovered: account.recovered,
         }
+    }
+
+    fn former_devices(&self, open: &Open) -> Vec<FormerDevice> {
+        let is_here = |uuid: &Arc<str>| open.gpus.iter().any(|gpu| gpu.gpu.uuid == *uuid);
+        let former = self.ledger.devices.iter().filter(|(uuid, _)| !is_here(uuid));
+        let line = |(uuid, account): (&Arc<str>, &DeviceAccount)| FormerDevice {
+            uuid: Arc::clone(uuid),
+            since: account.since,
+            totals: account.totals.clone(),
+            energy_millijoules: account.energy_millijoules,
+            electricity: account.electricity,
+            bands: account.bands,
+            xids: account.xids.values().copied().collect(),
+            unobserved: account.unobserved,
+            rebooting: account.rebooting,
+            recovered: account.recovered,
+        };
+        former.map(line).collect()
     }
 
     fn holding_line(&self, open: &OpenGpu, holding: &Holding, share: Share) -> HoldingLine {
@@ -125,6 +150,11 @@ impl Meter {
     }
 }
 
+/// Whether the driver lists it, be it out of order: one that was taken out stays in what was seen.
+fn is_shown(gpu: &Gpu) -> bool {
+    gpu.health != Health::Unavailable(Fault::Missing)
+}
+
 /// What nobody holds, added up by state.
 fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
     let of = |wanted: State| {
@@ -147,9 +177,11 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
         workload: description.workload.clone(),
         gpu_model: description.gpu_models.iter().map(|model| &**model).collect::<Vec<_>>().join(",").into(),
         since: account.since,
+        age: account.age,
         totals: account.totals.clone(),
         burst: account.burst,
         energy_millijoules: account.energy_millijoules,
+        electricity: account.electricity,
         rate: held.rate,
         gpus_nanos: held.gpus_nanos,
         unpriced_gpus: held.unpriced,

@@ -1,9 +1,11 @@
 //! The meter by example: a node in a few lines, ticks, and what the ledger says.
 
 mod claims;
+mod energy;
 mod examples;
 mod fractions;
 mod half_truths;
+mod kept;
 mod payers;
 mod properties;
 mod sharing;

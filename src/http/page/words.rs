@@ -4,7 +4,7 @@ use std::iter::Sum;
 
 use maud::{Markup, html};
 
-use crate::cost::money::{Cost, GpuTime, Rate};
+use crate::cost::money::{Cost, GpuTime, Grams, Rate};
 use crate::cost::report::{State, Totals};
 use crate::metrics::unit;
 use crate::observation::{Fault, Ppm, Span, UnixTime};
@@ -144,6 +144,15 @@ pub(super) fn cost(cost: Cost) -> String {
 /// An amount of money in the units of [`Cost`].
 pub(super) fn dollars_of(units: u128) -> String {
     cost(Cost::from_units(units))
+}
+
+/// An emission in grams, or in kilograms where it has some.
+pub(super) fn emission(co2e: Grams) -> String {
+    match co2e.grams() {
+        grams @ ..0.1 if grams > 0.0 => "<0.1 g".into(),
+        grams @ ..1_000.0 => format!("{} g", trimmed_to(&format!("{grams:.1}"), 0)),
+        grams => format!("{} kg", grouped(trimmed_to(&format!("{:.1}", grams / 1_000.0), 0))),
+    }
 }
 
 /// Dollars of an estimate: without cents where nobody would look at them.

@@ -1,6 +1,8 @@
 //! The node as it is now, and the gate that every call passes: it counts, hangs and refuses as described.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+
 use std::path::Path;
 use std::ptr::without_provenance_mut;
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,9 @@ const HANG_POLL: Duration = Duration::from_millis(20);
 /// of a MIG device that was destroyed stands for whatever is at its index next, as with the real driver.
 const HANDLE_STRIDE: usize = 0x1000;
 
+/// What stands for `/dev/nvidiactl`, which the real library holds open as long as it is started; nobody else opens it.
+const DEVICE_NODE: &str = "/dev/full";
+
 static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 static CHANGED: Condvar = Condvar::new();
 
@@ -24,6 +29,8 @@ static CHANGED: Condvar = Condvar::new();
 pub(crate) struct State {
     pub(crate) node: Node,
     pub(crate) initialised: u32,
+    /// The device that is held open from the first start to the last end.
+    held: Option<File>,
     /// Boards that were given a handle, by UUID; the handle of one stays the same when the node changes.
     handles: Vec<String>,
     calls: BTreeMap<String, u64>,
@@ -116,6 +123,22 @@ fn lock() -> MutexGuard<'static, State> {
 // === impl State ===
 
 impl State {
+    /// Starts the library, or starts it once more.
+    pub(crate) fn start(&mut self) {
+        self.initialised += 1;
+        if self.held.is_none() {
+            self.held = File::open(DEVICE_NODE).ok();
+        }
+    }
+
+    /// Ends one start.
+    pub(crate) fn end(&mut self) {
+        self.initialised -= 1;
+        if self.initialised == 0 {
+            self.held = None;
+        }
+    }
+
     /// The handle of the board at an index.
     pub(crate) fn handle(&mut self, index: u32) -> Option<Device> {
         let uuid = self.node.gpus.get(index as usize)?.uuid.clone();

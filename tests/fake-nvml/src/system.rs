@@ -22,7 +22,7 @@ pub(crate) extern "C" fn nvmlInitWithFlags(_flags: u32) -> Code {
 pub(crate) extern "C" fn nvmlShutdown() -> Code {
     match enter("nvmlShutdown", &About::Driver) {
         Ok(mut state) => {
-            state.initialised -= 1;
+            state.end();
             SUCCESS
         }
         Err(code) => code,
@@ -72,7 +72,7 @@ pub(crate) unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: u32, device
 fn start(function: &str) -> Code {
     match enter(function, &About::Start) {
         Ok(mut state) => {
-            state.initialised += 1;
+            state.start();
             SUCCESS
         }
         Err(code) => code,

@@ -394,7 +394,7 @@ fn who_may_not_read_devices_or_claims_has_pods_all_the_same() {
         let mut follower = Follower::start(&server);
         let latest = follower.until(|latest| latest.up && latest.errors >= 2);
         let message = latest.message.as_deref().unwrap();
-        for part in ["403: it is forbidden", "get on resourceclaims", "deploy/rbac.yaml"] {
+        for part in ["403: it is forbidden", "get on resourceclaims", "deploy/kustomize/base/rbac.yaml"] {
             assert!(message.contains(part), "{message}");
         }
         server.apply(&pod("ml", "other", "u2", &[("team", "nlp")]));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use gpu_cost_exporter::cost::attribution::{MigShare, SharingPolicy};
 use gpu_cost_exporter::cost::gpu_model;
 use gpu_cost_exporter::cost::money::Rate;
-use gpu_cost_exporter::cost::pricing::{Date, Match, OverridePrices, PriceModel, Prices};
+use gpu_cost_exporter::cost::pricing::{Date, Intensity, Match, OverridePrices, PriceModel, Prices};
 use gpu_cost_exporter::pricing_file::PricingFile;
 use serde_yaml::Value;
 
@@ -92,7 +92,9 @@ impl Meant {
         }
         if let Some(energy) = &file.energy {
             self.some_number("energy", "usd_per_kwh", energy.dollars_per_kwh);
-            self.some_number("energy", "gco2e_per_kwh", energy.grams_per_kwh);
+            if let Intensity::Told(grams) = energy.intensity {
+                self.number("energy", "gco2e_per_kwh", grams);
+            }
             self.number("energy", "pue", energy.pue);
             self.number("energy", "host_factor", energy.host_factor);
             for (at, tariff) in energy.tariffs.iter().enumerate() {

@@ -2,8 +2,8 @@
 
 use gpu_cost_exporter::cost::attribution::{MigShare, SharingPolicy};
 use gpu_cost_exporter::cost::gpu_model;
-use gpu_cost_exporter::cost::pricing::{Date, NodeFacts, PriceModel};
-use gpu_cost_exporter::pricing_file::{self, PricingFile, Tariff};
+use gpu_cost_exporter::cost::pricing::{Date, Intensity, NodeFacts, PriceModel, Tariff};
+use gpu_cost_exporter::pricing_file::{self, PricingFile};
 
 use super::catalogue::facts;
 use super::{VERSION_1, parse};
@@ -476,10 +476,11 @@ fn version_2_says_what_it_says() {
     assert_eq!(file.price_model_rules.len(), 2);
     assert_eq!(file.discounts[1].part.get(), 5_000);
     let energy = file.energy.unwrap();
-    assert_eq!((energy.dollars_per_kwh, energy.grams_per_kwh), (Some(80_000_000), Some(396_000_000_000)));
+    assert_eq!(energy.dollars_per_kwh, Some(80_000_000));
+    assert_eq!(energy.intensity, Intensity::Told(396_000_000_000));
     assert_eq!((energy.pue, energy.host_factor), (1_200_000_000, 1_800_000_000));
     let night = Tariff { from_minute: 1_320, to_minute: 360, dollars_per_kwh: 50_000_000 };
-    assert_eq!(energy.tariffs, [night]);
+    assert_eq!((energy.tariffs, energy.utc_offset_minutes), (vec![night], -330));
     assert_eq!((file.budgets[0].monthly, file.budgets[0].matching.len()), (20_000_000_000_000, 1));
     assert_eq!(file.hours_per_month, Some(730_000_000_000));
     assert_eq!((file.mig_share, file.sharing_policy), (Some(MigShare::Memory), Some(SharingPolicy::Active)));

@@ -66,7 +66,9 @@ impl Daemon {
     /// Starts the binary with some of its environment set.
     pub(crate) fn start_with(args: &[&str], environment: &[(&str, &Path)]) -> Self {
         let mut command = binary();
-        command.args(["--web.listen-address=127.0.0.1:0", "--node.name=test-node"]).args(args);
+        command
+            .args(["--web.listen-address=127.0.0.1:0", "--node.name=test-node", "--shutdown.grace=0s"])
+            .args(args);
         command.envs(environment.iter().copied());
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary is built");
@@ -74,7 +76,7 @@ impl Daemon {
         let stderr = child.stderr.take().expect("stderr is piped");
         let writer = Arc::clone(&log);
         thread::spawn(move || writer.follow(stderr));
-        let line = log.wait_for("serving http://localhost:");
+        let line = log.wait_for("localhost:");
         let port = line.split_once("localhost:").and_then(|(_, rest)| rest.split('/').next());
         let port = port.and_then(|port| port.parse().ok()).expect("a port in the line");
         Self { child, port, log }
@@ -132,20 +134,42 @@ impl Daemon {
 
     /// Asks it to read its files anew.
     pub(crate) fn hang_up(&self) {
-        self.send("HUP");
+        self.signal("HUP");
     }
 
-    /// Asks it to stop as Kubernetes does, and waits for its end.
-    pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
-        self.send("TERM");
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// Ends it at whatever it is doing.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let status = eventually("the end of the process", || self.child.try_wait().expect("it is our child"));
         (status, self.log())
     }
 
-    fn send(&self, signal: &str) {
-        let process = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", signal, &process]).status().expect("kill runs");
-        assert!(status.success());
+    /// Asks it to stop as Kubernetes does, and waits for its end.
+    pub(crate) fn terminate(self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        self.ended()
     }
 }
 

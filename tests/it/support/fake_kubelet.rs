@@ -85,6 +85,11 @@ pub(crate) fn pod(namespace: &str, name: &str, resource: &str, ids: &[&str]) -> 
     }
 }
 
+/// What `List` answers when there are these pods.
+pub(crate) fn listing(pods: Vec<PodResources>) -> Answer {
+    Answer::message(&ListPodResourcesResponse { pod_resources: pods })
+}
+
 /// Devices of one resource, an entry each, as the kubelet does it.
 pub(crate) fn devices(resource: &str, ids: &[&str]) -> Vec<ContainerDevices> {
     let entry = |&id: &&str| ContainerDevices {
@@ -122,8 +127,7 @@ impl FakeKubelet {
 
     /// From now on `List` has these pods.
     pub(crate) fn list(&self, pods: Vec<PodResources>) {
-        let message = ListPodResourcesResponse { pod_resources: pods };
-        self.answer(Method::List, Answer::message(&message));
+        self.answer(Method::List, listing(pods));
     }
 
     /// From now on `GetAllocatableResources` has these devices.

@@ -103,7 +103,7 @@ fn open(path: &Path) -> Library {
 }
 
 /// Cargo builds the library next to the tests' own executable.
-fn built_library() -> PathBuf {
+pub(crate) fn built_library() -> PathBuf {
     let name = OsString::from("libfake_nvml.so");
     let executable = std::env::current_exe().expect("know the test's own executable");
     let directory = executable.parent().expect("an executable is in a directory");

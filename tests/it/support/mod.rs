@@ -18,6 +18,8 @@ pub(crate) mod spending;
 // The web server alone, with reports built by hand.
 pub(crate) mod rich_report;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 // The programs of others that judge what we say.
+pub(crate) mod client_model;
 pub(crate) mod tools;

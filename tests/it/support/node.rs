@@ -61,13 +61,21 @@ impl FakeNode {
 
     /// Starts the exporter here, ten ticks a second.
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
+        self.start_with(args, &[])
+    }
+
+    /// Starts the exporter here with some of its environment set.
+    pub(crate) fn start_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Daemon {
         let library = flag("--nvml.library", &self.library());
         let socket = flag("--kubelet.socket", &self.kubelet.socket());
         // Not this machine's: it is there only if a test makes it.
         let procfs = flag("--path.procfs", &self.path("proc"));
         let ours = [&library, &socket, &procfs, "--sample.interval=100ms", "--holders=kubelet"];
         let description = self.path("node.json");
-        Daemon::start_with(&[&ours, args].concat(), &[("FAKE_NVML_NODE", &description)])
+        let also = environment.iter().map(|(name, value)| (*name, Path::new(*value)));
+        let environment: Vec<_> =
+            std::iter::once(("FAKE_NVML_NODE", description.as_path())).chain(also).collect();
+        Daemon::start_with(&[&ours, args].concat(), &environment)
     }
 
     /// The driver's library.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Rate};
 use gpu_cost_exporter::cost::pricing::{
-    Date, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices, Quote, TokenPrices,
+    Date, Electricity, EnergyRates, GridIntensity, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices,
+    Quote, TokenPrices,
 };
 use gpu_cost_exporter::cost::report::{
     Attribution, Basis, DeviceLine, HoldingLine, LastCharge, NamedDevice, Payer, PodDevice, PodLine, Report,
@@ -17,7 +18,9 @@ use gpu_cost_exporter::observation::{
     Activity, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Node,
     Partition, Ppm, Span, UnixTime, Uptime, UtilizationSource, Workload,
 };
-use gpu_cost_exporter::status::{InForce, Mode, PricingStatus, Published, Source, SourceStatus, Status};
+use gpu_cost_exporter::status::{
+    InForce, Mode, PricingStatus, Published, Source, SourceStatus, StateStatus, Status,
+};
 
 /// 2026-07-20 12:00:00 UTC.
 pub(crate) const NOON: UnixTime = UnixTime::from_millis(1_784_548_800_000);
@@ -57,6 +60,7 @@ pub(crate) fn status(mode: Mode) -> Status {
     };
     Status {
         mode,
+        started: Some(UnixTime::from_millis(STARTED.as_millis() - 1_500)),
         node: "gpu-node-7".into(),
         sources: vec![source(Source::Nvml, 12), source(Source::Kubelet, 3)],
         ticks: 86_400,
@@ -69,6 +73,8 @@ pub(crate) fn status(mode: Mode) -> Status {
             last_reload_successful: true,
             problems: vec![],
         },
+        state: Some(StateStatus { writes: 86_399, errors: 2 }),
+        stopping: false,
     }
 }
 
@@ -98,6 +104,7 @@ pub(crate) fn report() -> Report {
             ],
         }),
         devices: devices(),
+        former_devices: vec![],
         pods: pods(),
         showback: vec![],
         imbalance: Cost::ZERO,
@@ -113,9 +120,11 @@ pub(crate) fn report() -> Report {
             ..NodeFacts::default()
         },
         folded_payers: 0,
+        dropped_pods: 0,
         price_model: PriceModel::OnDemand,
         capacity_type: None,
         prices: Arc::new(prices()),
+        energy: Some(energy()),
     };
     for (gpu, holder, state, (part, whole), hours) in POSTINGS {
         post(&mut report, *gpu, *holder, *state, part * hours * HOUR / whole);
@@ -194,6 +203,19 @@ fn prices() -> PriceSheet {
         TokenPrices { input_nanos: 800_000, output_nanos: 1_600_000, ..TokenPrices::default() },
     );
     sheet
+}
+
+/// 0.085 $ and 415.8 g per kWh, a PUE of 1.15 on a host factor of 1.6.
+fn energy() -> EnergyRates {
+    EnergyRates {
+        dollars_per_kwh: Some(85_000_000),
+        intensity: Some(GridIntensity {
+            grams_per_kwh: 415_800_000_000,
+            origin: "built_in:aws/us-east-1@2021".into(),
+        }),
+        pue: 1_150_000_000,
+        host_factor: 1_600_000_000,
+    }
 }
 
 pub(crate) fn rate(cents: u64) -> Rate {
@@ -322,6 +344,7 @@ fn lost_device() -> DeviceLine {
         gpu: Arc::new(gpu),
         fault: Some(Fault::Lost),
         energy_millijoules: None,
+        electricity: Electricity::default(),
         xids: vec![XidLine {
             code: 79,
             count: 1,
@@ -370,9 +393,11 @@ fn device(index: u32, utilization: Option<u32>) -> DeviceLine {
         unheld: vec![],
         foreign_utilization: None,
         energy_millijoules: Some(37_260_000_500),
+        electricity: energy().over(37_260_000_500),
         bands: [10, 20, 30].map(|minutes| GpuTime::from_nanos(minutes * 60_000_000_000)),
         xids: vec![],
         unobserved: GpuTime::ZERO,
+        rebooting: GpuTime::ZERO,
         recovered: GpuTime::ZERO,
     }
 }
@@ -449,6 +474,7 @@ fn pods() -> Vec<PodLine> {
             workload: Some(Workload { kind: "Deployment".into(), name: "chat".into() }),
             burst: Cost::from_cents(960),
             energy_millijoules: Some(9_000_000_250),
+            electricity: energy().over(9_000_000_250),
             rate: rate(200),
             gpus_nanos: 250_000_000,
             devices: vec![gpu(0, Some(100), None)],
@@ -524,9 +550,11 @@ fn pod(namespace: &str, name: &str, uid: &str) -> PodLine {
         workload: None,
         gpu_model: "nvidia-h100-80gb".into(),
         since: STARTED,
+        age: Span::from_secs(86_400),
         totals: Totals::default(),
         burst: Cost::ZERO,
         energy_millijoules: None,
+        electricity: Electricity::default(),
         rate: Rate::default(),
         gpus_nanos: 0,
         unpriced_gpus: 0,

@@ -1,12 +1,15 @@
 //! The HTTP server in this process, on a port of its own, until it is dropped.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gpu_cost_exporter::http::{self, Limits, Settings};
+use gpu_cost_exporter::metrics;
 use gpu_cost_exporter::status::Published;
+use gpu_cost_exporter::web_config::WebConfig;
 use tokio::sync::{oneshot, watch};
 
 /// Longer than anything here takes; a test that waits this long has failed.
@@ -29,19 +32,25 @@ pub(crate) struct Got {
 
 impl Server {
     pub(crate) fn start(published: Published, limits: Limits) -> Self {
+        Self::start_with(published, limits, WebConfig::default())
+    }
+
+    pub(crate) fn start_with(published: Published, limits: Limits, web: WebConfig) -> Self {
+        let (_, web) = watch::channel(Arc::new(web));
         let (publish, receiver) = watch::channel(published);
         let (stop, stopped) = oneshot::channel();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
-        let settings = Settings { telemetry_path: "/metrics".into(), limits };
+        let metrics = metrics::Settings::default();
+        let settings = Settings { telemetry_path: "/metrics".into(), metrics, limits, web };
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 let shutdown = async { drop(stopped.await) };
-                http::serve(listener, settings, receiver, shutdown).await;
+                http::serve(vec![listener], settings, receiver, shutdown).await;
             });
         });
         Self { address, publish, stop: Some(stop), thread: Some(thread) }
@@ -84,21 +93,26 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str
 }
 
 /// Reads an answer to the end of the connection, however it ends.
-pub(crate) fn read(mut stream: TcpStream) -> Got {
+pub(crate) fn read(stream: TcpStream) -> Got {
+    read_to_end(stream).unwrap_or_else(|error| panic!("no answer: {error}"))
+}
+
+/// Reads an answer to the end of a connection. That the other side cuts it off is an end too.
+pub(crate) fn read_to_end(mut stream: impl Read) -> io::Result<Got> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; 64 * 1024];
     loop {
         match stream.read(&mut piece) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&piece[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("no answer: {error}"),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(error),
         }
     }
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Got { status, head, body: bytes.split_off(end) }
+    Ok(Got { status, head, body: bytes.split_off(end) })
 }
 
 impl Got {

@@ -29,6 +29,12 @@ pub(crate) fn python() -> PathBuf {
     std::env::var_os("PYTHON").map_or_else(|| if ours.exists() { ours } else { "python3".into() }, Into::into)
 }
 
+/// A Prometheus that reads created timestamps: `$PROMETHEUS_CREATED`, else the one that `make test` installs.
+pub(crate) fn prometheus_with_created() -> PathBuf {
+    let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/prometheus-created");
+    std::env::var_os("PROMETHEUS_CREATED").map_or_else(ours, Into::into)
+}
+
 /// The browser: `$CHROMIUM`, else Debian's.
 pub(crate) fn chromium() -> PathBuf {
     std::env::var_os("CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), Into::into)

@@ -17,7 +17,7 @@ const PRODUCTS: [&str; 3] = ["NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "
 
 /// One tick of a generated history.
 #[derive(Clone, Debug)]
-struct Tick {
+pub(super) struct Tick {
     elapsed: Span,
     gpus: Option<Vec<Board>>,
     kubelet: Kubelet,
@@ -80,7 +80,7 @@ const GEOMETRIES: [Option<&[(u32, u32)]>; 7] = [
     Some(&[(1, 2), (2, 2), (3, 4)]),
 ];
 
-fn ticks() -> impl Strategy<Value = Vec<Tick>> {
+pub(super) fn ticks() -> impl Strategy<Value = Vec<Tick>> {
     prop::collection::vec(tick(), 1..25)
 }
 
@@ -247,7 +247,7 @@ fn pod_as_described(described: &Described) -> Pod {
 }
 
 /// The observations of a history, each with the cents per hour that are in force when it is made.
-fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
+pub(super) fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
     let mut rig = Rig::new(prices(&[]), Vec::new());
     rig.seen.dynamic = Arc::new(dynamic());
     let mut boot = 0;
@@ -296,11 +296,11 @@ fn says(at: Uptime, holds: &[(u8, u8, Device)], replicas: Option<u32>) -> Alloca
     }
 }
 
-fn sheet(cents: u64) -> Arc<PriceSheet> {
+pub(super) fn sheet(cents: u64) -> Arc<PriceSheet> {
     prices(&[("nvidia-a100-80gb", cents), ("nvidia-h100-80gb", cents + 7)])
 }
 
-fn meter() -> Meter {
+pub(super) fn meter() -> Meter {
     Meter::new(Policy { retention: Span::from_secs(u64::MAX / 1_000_000_000), ..policy() }, sheet(0))
 }
 
@@ -346,7 +346,7 @@ fn expected(history: &[(u64, Observation)]) -> BTreeMap<String, (Cost, GpuTime)>
 }
 
 /// Every counter of a report, by name.
-fn counters(report: &Report) -> BTreeMap<String, u128> {
+pub(super) fn counters(report: &Report) -> BTreeMap<String, u128> {
     let mut counters = BTreeMap::new();
     let mut totals = |name: String, totals: &Totals| {
         for state in State::ALL {
@@ -357,13 +357,23 @@ fn counters(report: &Report) -> BTreeMap<String, u128> {
         }
     };
     report.devices.iter().for_each(|line| totals(format!("device {}", line.gpu.uuid), &line.totals));
+    report.former_devices.iter().for_each(|line| totals(format!("device {}", line.uuid), &line.totals));
     report.pods.iter().for_each(|line| totals(format!("pod {} {}", line.pod, line.uid), &line.totals));
     report.showback.iter().for_each(|line| totals(format!("payer {:?}", line.payer), &line.totals));
+    let mut device = |uuid: &str, energy: Option<u128>, bands: [GpuTime; 3], gaps: [GpuTime; 3]| {
+        counters.insert(format!("energy {uuid}"), energy.unwrap_or(0));
+        counters.insert(format!("bands {uuid}"), bands.iter().map(|band| band.nanos()).sum());
+        for (name, time) in ["unobserved", "rebooting", "recovered"].into_iter().zip(gaps) {
+            counters.insert(format!("{name} {uuid}"), time.nanos());
+        }
+    };
     for line in &report.devices {
-        let uuid = &line.gpu.uuid;
-        counters.insert(format!("energy {uuid}"), line.energy_millijoules.unwrap_or(0));
-        counters.insert(format!("bands {uuid}"), line.bands.iter().map(|band| band.nanos()).sum());
-        counters.insert(format!("unobserved {uuid}"), line.unobserved.nanos());
+        let gaps = [line.unobserved, line.rebooting, line.recovered];
+        device(&line.gpu.uuid, line.energy_millijoules, line.bands, gaps);
+    }
+    for line in &report.former_devices {
+        let gaps = [line.unobserved, line.rebooting, line.recovered];
+        device(&line.uuid, line.energy_millijoules, line.bands, gaps);
     }
     for line in &report.pods {
         counters.insert(format!("burst {} {}", line.pod, line.uid), line.burst.units());
@@ -406,10 +416,8 @@ proptest! {
         for report in run(&observations(&ticks)) {
             let now = counters(&report);
             for (name, value) in &before {
-                // A new boot no longer lists the GPUs that are gone.
-                if let Some(later) = now.get(name) {
-                    prop_assert!(later >= value, "{} fell from {} to {}", name, value, later);
-                }
+                let later = now.get(name);
+                prop_assert!(later.is_some_and(|later| later >= value), "{} fell: {:?}", name, later);
             }
             before = now;
         }

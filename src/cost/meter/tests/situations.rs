@@ -351,3 +351,19 @@ fn a_pod_that_returns_is_not_judged_by_what_it_did_before() {
     rig.hold("job", &[whole("GPU-0")]).observe().run(10, 10);
     assert_eq!(rig.pod("job").totals.cost(State::Idle), Some(Cost::from_cents(1)));
 }
+
+#[test]
+fn a_wall_clock_that_jumps_moves_no_money() {
+    let history = |jumps: [i64; 3]| {
+        let mut rig = node(1);
+        rig.hold("p", &[whole("GPU-0")]).observe();
+        for jump in jumps {
+            let wall = rig.seen.wall.as_millis().checked_add_signed(jump * 86_400_000).unwrap_or_default();
+            rig.seen.wall = UnixTime::from_millis(wall);
+            rig.run(600, 10);
+        }
+        (cents(&rig.device(0).totals), cents(&rig.pod("p").totals), rig.report().imbalance)
+    };
+    assert_eq!(history([0, 0, 0]), history([400, -400, 3]));
+    assert_eq!(history([0, 0, 0]), history([-1, 36_500, -36_500]));
+}

@@ -1,0 +1,136 @@
+//! The messages of `io.prometheus.client`, each after its length.
+//!
+//! | message | fields |
+//! |---|---|
+//! | `MetricFamily` | 1 name, 2 help, 3 type (0 counter, 1 gauge), 4 metrics |
+//! | `Metric` | 1 labels, 2 gauge, 3 counter |
+//! | `LabelPair` | 1 name, 2 value |
+//! | `Gauge` | 1 value |
+//! | `Counter` | 1 value, 3 `created_timestamp` |
+//! | `Timestamp` | 1 seconds, 2 nanoseconds |
+//!
+//! A message stands after its length, so lengths are added up before anything is written; a message of its own for
+//! each series, and a string for each label, would cost more than all the rest.
+
+use super::catalog::Kind;
+use super::families::{Family, Series};
+use crate::observation::UnixTime;
+
+/// How a field begins that is a whole number.
+const fn varint(field: u8) -> u8 {
+    field << 3
+}
+
+/// How a field begins that is a double.
+const fn double(field: u8) -> u8 {
+    field << 3 | 1
+}
+
+/// How a field begins that stands after its length: a text or a message.
+const fn message(field: u8) -> u8 {
+    field << 3 | 2
+}
+
+/// The bytes of a double and of its field.
+const DOUBLE_BYTES: usize = 9;
+
+/// The families as messages; `node` is the value of the label of that name.
+pub(super) fn encode(node: &str, families: &[Family]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut body = Vec::new();
+    for family in families {
+        body.clear();
+        write_family(&mut body, node, family);
+        write_length(&mut out, body.len());
+        out.extend_from_slice(&body);
+    }
+    out
+}
+
+fn write_family(out: &mut Vec<u8>, node: &str, family: &Family) {
+    let is_counter = family.kind == Kind::Counter;
+    write_text(out, 1, &family.name);
+    write_text(out, 2, &family.help);
+    out.extend_from_slice(&[varint(3), u8::from(!is_counter)]);
+    let mut shared = Vec::new();
+    if family.has_node {
+        write_label(&mut shared, "node", node);
+    }
+    for series in family.series() {
+        write_metric(out, &shared, family, *series);
+    }
+}
+
+/// Writes one metric; `shared` are labels that all metrics of the family have, as they are written.
+fn write_metric(out: &mut Vec<u8>, shared: &[u8], family: &Family, series: Series) {
+    let is_counter = family.kind == Kind::Counter;
+    let labels = || family.labels.iter().zip(family.values(series));
+    let created = series.zero.map(timestamp);
+    let created_bytes = created.as_ref().map_or(0, |created| field_bytes(created.len()));
+    let reading_bytes = DOUBLE_BYTES + created_bytes;
+    let label_bytes: usize =
+        labels().map(|(name, value)| field_bytes(pair_bytes(name, value))).sum::<usize>() + shared.len();
+    out.push(message(4));
+    write_length(out, label_bytes + field_bytes(reading_bytes));
+    out.extend_from_slice(shared);
+    for (name, value) in labels() {
+        write_label(out, name, value);
+    }
+    out.push(message(if is_counter { 3 } else { 2 }));
+    write_length(out, reading_bytes);
+    out.push(double(1));
+    out.extend_from_slice(&series.value.to_le_bytes());
+    if let Some(created) = created {
+        write_bytes(out, 3, &created);
+    }
+}
+
+/// The fields of a `Timestamp`.
+fn timestamp(time: UnixTime) -> Vec<u8> {
+    let millis = time.as_millis();
+    let mut out = vec![varint(1)];
+    write_varint(&mut out, millis / 1_000);
+    out.push(varint(2));
+    write_varint(&mut out, millis % 1_000 * 1_000_000);
+    out
+}
+
+fn write_label(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.push(message(1));
+    write_length(out, pair_bytes(name, value));
+    write_text(out, 1, name);
+    write_text(out, 2, value);
+}
+
+fn pair_bytes(name: &str, value: &str) -> usize {
+    field_bytes(name.len()) + field_bytes(value.len())
+}
+
+/// The bytes of a field of so many bytes, with its number and its length.
+const fn field_bytes(bytes: usize) -> usize {
+    let bits = usize::BITS - (bytes | 1).leading_zeros();
+    1 + bits.div_ceil(7) as usize + bytes
+}
+
+fn write_text(out: &mut Vec<u8>, field: u8, text: &str) {
+    write_bytes(out, field, text.as_bytes());
+}
+
+fn write_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    out.push(message(field));
+    write_length(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+fn write_length(out: &mut Vec<u8>, bytes: usize) {
+    write_varint(out, bytes as u64);
+}
+
+/// Writes seven bits at a time, the lowest first; the highest bit of a byte says that there are more.
+fn write_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}

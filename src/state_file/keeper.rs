@@ -1,0 +1,128 @@
+//! The thread that reads and writes, because a disk may hang.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::Settings;
+use super::directory::Directory;
+use super::lock::{self, Lock};
+use crate::cost::meter::Kept;
+
+/// Something to do.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: Request,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Take the directory, and read what is in it.
+    Take(oneshot::Sender<Result<Option<Box<Kept>>, Refusal>>),
+    /// Keep a state; after the answer, write it so that it survives a power loss too, if that is due.
+    Keep { kept: Box<Kept>, sync: bool, reply: oneshot::Sender<Result<(), String>> },
+    /// Keep the last state so that it survives a power loss, and give the directory back.
+    Close { kept: Option<Box<Kept>>, reply: oneshot::Sender<Result<(), String>> },
+}
+
+/// Why the directory is not ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Refusal {
+    pub(super) is_anothers: bool,
+    message: String,
+}
+
+/// The thread's own.
+struct Keeper {
+    settings: Settings,
+    /// The directory, while it is ours.
+    ours: Option<(Lock, Directory)>,
+    /// Why the last state that was to survive a power loss may not do so; told until one does.
+    unsynced: Option<String>,
+}
+
+/// Starts the thread. It ends when nobody can ask it any more.
+pub(super) fn start(settings: Settings) -> io::Result<Sender<Job>> {
+    let (sender, jobs) = mpsc::channel();
+    let keeper = Keeper { settings, ours: None, unsynced: None };
+    thread::Builder::new().name("state".into()).spawn(move || keeper.run(&jobs))?;
+    Ok(sender)
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        // Whoever does not wait for an answer any longer needs none.
+        for Job { request } in jobs {
+            match request {
+                Request::Take(reply) => {
+                    let _ = reply.send(self.take());
+                }
+                Request::Keep { kept, sync, reply } => {
+                    let written = self.keep(&kept);
+                    let error = written.as_ref().err().or(self.unsynced.as_ref());
+                    let _ = reply.send(error.map_or(Ok(()), |error| Err(error.clone())));
+                    if let (true, Ok(bytes)) = (sync, &written) {
+                        self.unsynced = self.sync(bytes).err();
+                    }
+                }
+                Request::Close { kept, reply } => {
+                    let written = kept.map_or(Ok(()), |kept| self.keep(&kept).and_then(|it| self.sync(&it)));
+                    self.ours = None;
+                    let _ = reply.send(written);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<Box<Kept>>, Refusal> {
+        self.lock()?;
+        let Some((_, directory)) = &mut self.ours else { return Ok(None) };
+        let found = directory.load();
+        for remark in &found.remarks {
+            warn!("{remark}");
+        }
+        let path = self.settings.directory.display();
+        if let Some(kept) = &found.kept {
+            info!(since = %kept.ledger_start, "the ledger in {path} goes on");
+        } else {
+            info!("a new ledger begins in {path}");
+        }
+        Ok(found.kept.map(Box::new))
+    }
+
+    /// Takes the directory, if it is not ours already.
+    fn lock(&mut self) -> Result<(), Refusal> {
+        if self.ours.is_some() {
+            return Ok(());
+        }
+        let Settings { directory, identity } = &self.settings;
+        // That it cannot be made is told by the lock that cannot be made in it.
+        let _ = std::fs::create_dir_all(directory);
+        let lock = Lock::take(directory).map_err(|error| Refusal {
+            is_anothers: matches!(error, lock::Error::Anothers),
+            message: error.to_string(),
+        })?;
+        self.ours = Some((lock, Directory::new(PathBuf::clone(directory), identity.clone())));
+        Ok(())
+    }
+
+    /// Writes a state so that it survives the end of the program.
+    fn keep(&mut self, kept: &Kept) -> Result<Vec<u8>, String> {
+        self.lock().map_err(|refusal| refusal.to_string())?;
+        let Some((_, directory)) = &mut self.ours else { return Err("it is not ours".to_owned()) };
+        directory.write(kept).map_err(|error| error.to_string())
+    }
+
+    fn sync(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let Some((_, directory)) = &mut self.ours else { return Ok(()) };
+        directory.sync(bytes).map_err(|error| error.to_string())
+    }
+}

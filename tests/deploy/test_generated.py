@@ -1,0 +1,103 @@
+"""Files that are made of others are of their present state. `UPDATE_EXPECT=1` (make bless) writes them."""
+
+import unittest
+
+import yaml
+
+import chart_values
+import support
+from support import CHART, DASHBOARDS, RULES, read
+
+NOTICE = "# Generated from {} (make bless).\n"
+
+
+class Generated(unittest.TestCase):
+    maxDiff = None
+
+    def same(self, path, expected):
+        if support.is_blessed() and not (path.exists() and read(path) == expected):
+            path.write_text(expected, encoding="utf-8")
+        self.assertEqual(read(path) if path.exists() else "", expected, f"{path} is old: run `make bless`")
+
+    def test_rules_are_objects_of_the_operator(self):
+        self.same(RULES / "prometheusrule.yaml", prometheus_rules(rule_files(), "rules/*.yml"))
+        compat = sorted(RULES.glob("compat*.yml"))
+        self.same(RULES / "compat/prometheusrule.yaml", prometheus_rules(compat, "rules/compat*.yml"))
+
+    def test_rules_are_files_of_a_config_map(self):
+        self.same(RULES / "configmap/configmap.yaml", config_map(rule_files()))
+
+    def test_dashboards_are_config_maps(self):
+        self.same(DASHBOARDS / "kustomization.yaml", dashboards(sorted(DASHBOARDS.glob("*.json"))))
+
+    def test_the_charts_readme_has_its_values(self):
+        before, _, rest = read(CHART / "README.md").partition(chart_values.BEGIN)
+        _, _, after = rest.partition(chart_values.END)
+        table = chart_values.table(read(CHART / "values.yaml"))
+        self.same(CHART / "README.md", before + chart_values.BEGIN + table + chart_values.END + after)
+
+
+def rule_files():
+    """The files of rules that everybody has. The names of other tools' metrics are asked for."""
+    files = [file for file in sorted(RULES.glob("*.yml")) if not file.stem.startswith("compat")]
+    assert files, "there are no rules"
+    return files
+
+
+def prometheus_rules(files, source):
+    """The files with their comments, a deeper indentation, and nothing else done to them."""
+    parts = [NOTICE.format(source)]
+    for file in files:
+        head = {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": {
+                "name": f"gpu-cost-exporter-{file.stem}",
+                "labels": {"app.kubernetes.io/name": "gpu-cost-exporter"},
+            },
+        }
+        parts.append(yaml.safe_dump(head, sort_keys=False) + "spec:\n" + indented(read(file), 2))
+    return "---\n".join(parts)
+
+
+def config_map(files):
+    head = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "gpu-cost-exporter-rules",
+            "labels": {"app.kubernetes.io/name": "gpu-cost-exporter"},
+        },
+    }
+    data = "".join(f"  {file.name}: |\n" + indented(read(file), 4) for file in files)
+    return NOTICE.format("rules/*.yml") + yaml.safe_dump(head, sort_keys=False) + "data:\n" + data
+
+
+def dashboards(files):
+    generators = [
+        {
+            "name": f"gpu-cost-exporter-{file.stem}",
+            "files": [file.name],
+            "options": {
+                "disableNameSuffixHash": True,
+                "labels": {"app.kubernetes.io/name": "gpu-cost-exporter", "grafana_dashboard": "1"},
+                "annotations": {"grafana_folder": "GPU cost"},
+            },
+        }
+        for file in files
+    ]
+    head = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "gpu-cost-exporter",
+        "configMapGenerator": generators,
+    }
+    return NOTICE.format("dashboards/*.json") + yaml.safe_dump(head, sort_keys=False)
+
+
+def indented(text, by):
+    return "".join(" " * by + line if line.strip() else line for line in text.splitlines(keepends=True))
+
+
+if __name__ == "__main__":
+    unittest.main()
