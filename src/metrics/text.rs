@@ -11,6 +11,8 @@ use super::families::{Family, Series};
 /// Units as they end the name of a family, a longer one before those that it ends with.
 const UNITS: &[&str] = &[
     "dollars_per_1k_tokens",
+    "dollars_per_kilowatt_hour",
+    "grams_per_kilowatt_hour",
     "dollars_per_hour",
     "bytes",
     "dollars",

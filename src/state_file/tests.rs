@@ -39,7 +39,8 @@ fn policy() -> Policy {
 }
 
 fn prices() -> Arc<PriceSheet> {
-    Arc::new(crate::pricing_file::sheet(None, None))
+    let electric = crate::pricing_file::parse(crate::demo::PRICING, None).ok();
+    Arc::new(crate::pricing_file::sheet(electric, None))
 }
 
 /// The demo's node after so many seconds of a boot.

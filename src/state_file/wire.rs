@@ -8,6 +8,7 @@
 //! Each type is made by taking its original apart without leaving a field out, so that a new field is not forgotten.
 
 mod accounts;
+mod energy;
 mod memory;
 mod text;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::accounts::{WireDevice, WirePayer, WirePayerKey, WirePod};
+use self::energy::WireEnergyRates;
 use self::memory::WireMemory;
 use self::text::{Text, price_model};
 use super::Identity;
@@ -50,6 +52,9 @@ pub(super) struct WireState {
 struct WireInterval {
     seen: WholeLine,
     prices: Vec<WirePrice>,
+    /// Left out where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    energy: Option<WireEnergyRates>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,13 +121,14 @@ impl WireState {
 
 impl WireInterval {
     fn of(interval: &KeptInterval) -> Self {
-        let KeptInterval { seen, prices } = interval;
+        let KeptInterval { seen, prices, energy } = interval;
         let price = |(gpu, price): (&Arc<str>, &Price)| {
             let Price { rate, price_model } = price;
             let price_model = Text::from(&Arc::from(price_model.as_str()));
             WirePrice { gpu: gpu.into(), nanos_per_hour: rate.nanos_per_hour(), price_model }
         };
-        Self { seen: seen.into(), prices: prices.iter().map(price).collect() }
+        let energy = energy.as_ref().map(WireEnergyRates::of);
+        Self { seen: seen.into(), prices: prices.iter().map(price).collect(), energy }
     }
 
     fn kept(self) -> Result<KeptInterval, String> {
@@ -131,6 +137,6 @@ impl WireInterval {
             Ok((wire.gpu.into(), Price { rate, price_model: price_model(&wire.price_model)? }))
         };
         let prices = self.prices.into_iter().map(price).collect::<Result<_, String>>()?;
-        Ok(KeptInterval { seen: self.seen.into(), prices })
+        Ok(KeptInterval { seen: self.seen.into(), prices, energy: self.energy.map(WireEnergyRates::rates) })
     }
 }

@@ -12,7 +12,7 @@ use super::{Meter, Policy};
 use crate::cost::attribution;
 use crate::cost::ledger::Ledger;
 use crate::cost::money::Rate;
-use crate::cost::pricing::{PriceModel, PriceSheet, Quote};
+use crate::cost::pricing::{EnergyRates, PriceModel, PriceSheet, Quote};
 use crate::observation::{Gpu, Observation, Pod, PodKey, UnixTime};
 
 /// What outlives the program. What a holder did over the last minute does not: it is judged anew.
@@ -38,6 +38,8 @@ pub struct KeptInterval {
     pub seen: Observation,
     /// What each GPU costs, by UUID; one that is missing is unpriced.
     pub prices: BTreeMap<Arc<str>, Price>,
+    /// What energy costs and emits; `None` if nobody had said.
+    pub energy: Option<EnergyRates>,
 }
 
 /// What a GPU costs over an interval.
@@ -66,6 +68,7 @@ impl Meter {
             interval: KeptInterval {
                 seen: Observation { at: open.at, gpus: Some(gpus.collect()), ..open.seen.clone() },
                 prices: open.gpus.iter().filter_map(price).collect(),
+                energy: open.energy.clone(),
             },
         })
     }
@@ -81,7 +84,7 @@ impl Meter {
     }
 
     fn reopen(&mut self, interval: &KeptInterval) -> Open {
-        let KeptInterval { seen, prices } = interval;
+        let KeptInterval { seen, prices, energy } = interval;
         let open = self.open_interval(seen, None);
         let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
         let at_price = |gpu: OpenGpu| {
@@ -89,7 +92,8 @@ impl Meter {
             let price = prices.get(&gpu.uuid).copied();
             OpenGpu::at_price(gpu, model, price, claims, &pods)
         };
-        Open { resumed: true, gpus: open.gpus.into_iter().map(at_price).collect(), ..open }
+        let gpus = open.gpus.into_iter().map(at_price).collect();
+        Open { resumed: true, gpus, energy: energy.clone(), ..open }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use gpu_cost_exporter::cost::attribution::{MigShare, SharingPolicy};
 use gpu_cost_exporter::cost::gpu_model;
+use gpu_cost_exporter::cost::money::Rate;
 use gpu_cost_exporter::cost::pricing::{Date, Intensity, Match, OverridePrices, PriceModel, Prices};
 use gpu_cost_exporter::pricing_file::PricingFile;
 use serde_yaml::Value;
@@ -57,8 +58,7 @@ impl Meant {
                 Some(OverridePrices::Gpu(prices)) => meant.prices(&format!("{about} gpu"), prices, false),
                 Some(OverridePrices::Node { prices, gpus }) => {
                     meant.prices(&format!("{about} node"), prices, false);
-                    gpus.iter()
-                        .for_each(|gpus| meant.number(&about, "gpus", u64::from(*gpus) * 1_000_000_000));
+                    meant.some_number(&about, "gpus", gpus.map(|gpus| u64::from(gpus) * 1_000_000_000));
                 }
                 None => {}
             }
@@ -83,7 +83,7 @@ impl Meant {
             let about = format!("tokens of {model}");
             self.number(&about, "input_tokens", tokens.input_nanos);
             self.number(&about, "output_tokens", tokens.output_nanos);
-            tokens.cached_input_nanos.iter().for_each(|it| self.number(&about, "cached_input_tokens", *it));
+            self.some_number(&about, "cached_input_tokens", tokens.cached_input_nanos);
         }
         for (at, budget) in file.budgets.iter().enumerate() {
             self.number(&format!("budget {at}"), "monthly_usd", budget.monthly);
@@ -91,7 +91,7 @@ impl Meant {
             budget.matching.iter().for_each(|(key, value)| self.word(&about, key, value));
         }
         if let Some(energy) = &file.energy {
-            energy.dollars_per_kwh.iter().for_each(|it| self.number("energy", "usd_per_kwh", *it));
+            self.some_number("energy", "usd_per_kwh", energy.dollars_per_kwh);
             if let Intensity::Told(grams) = energy.intensity {
                 self.number("energy", "gco2e_per_kwh", grams);
             }
@@ -105,7 +105,7 @@ impl Meant {
                 self.number(&about, "usd_per_kwh", tariff.dollars_per_kwh);
             }
         }
-        file.hours_per_month.iter().for_each(|it| self.number("defaults", "hours_per_month", *it));
+        self.some_number("defaults", "hours_per_month", file.hours_per_month);
         self.some_word("defaults", "price_model", file.usual_price_model.map(PriceModel::as_str));
         let mig_share = file.mig_share.map(|it| match it {
             MigShare::Compute => "compute",
@@ -123,7 +123,7 @@ impl Meant {
     fn prices(&mut self, about: &str, prices: &Prices, may_be_owned: bool) {
         for name in PRICE_MODELS.iter().filter(|name| !may_be_owned || **name != "owned") {
             let rate = PriceModel::from_name(name).and_then(|model| prices.under(model));
-            rate.iter().for_each(|rate| self.number(about, name, rate.nanos_per_hour()));
+            self.some_number(about, name, rate.map(Rate::nanos_per_hour));
         }
     }
 
@@ -133,7 +133,9 @@ impl Meant {
             self.some_word(about, name, value.as_deref());
         }
         self.some_word(about, "gpu_model", gpu_model.as_deref());
-        node_labels.iter().for_each(|(key, value)| self.word(&format!("{about} label"), key, value));
+        for (key, value) in node_labels {
+            self.word(&format!("{about} label"), key, value);
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "floats are compared with some tolerance")]
@@ -141,12 +143,20 @@ impl Meant {
         self.numbers.insert(format!("{about} {name}"), billionths as f64);
     }
 
+    fn some_number(&mut self, about: &str, name: &str, billionths: Option<u64>) {
+        if let Some(billionths) = billionths {
+            self.number(about, name, billionths);
+        }
+    }
+
     fn word(&mut self, about: &str, name: &str, word: &str) {
         self.words.insert(format!("{about} {name}"), word.to_owned());
     }
 
-    fn some_word<W: AsRef<str>>(&mut self, about: &str, name: &str, word: Option<W>) {
-        word.iter().for_each(|word| self.word(about, name, word.as_ref()));
+    fn some_word(&mut self, about: &str, name: &str, word: Option<impl AsRef<str>>) {
+        if let Some(word) = word {
+            self.word(about, name, word.as_ref());
+        }
     }
 
     fn words_of(&mut self, words: impl Iterator<Item = (String, impl AsRef<str>)>) {
@@ -185,8 +195,10 @@ impl Meant {
                 meant.some_word(&about, key, row.get(key).and_then(Value::as_str));
             }
             let (gpu, node) = (row.get("gpu_pricing"), row.get("node_pricing"));
-            gpu.iter().for_each(|it| meant.written_prices(&format!("{about} gpu"), it, factor, false));
-            node.iter().for_each(|it| meant.written_prices(&format!("{about} node"), it, factor, false));
+            for (of, prices) in [("gpu", gpu), ("node", node)] {
+                let Some(prices) = prices else { continue };
+                meant.written_prices(&format!("{about} {of}"), prices, factor, false);
+            }
             if node.is_some() {
                 meant.written_number(&about, "gpus", row.get("gpus_per_node"), 1.0);
             }

@@ -14,7 +14,7 @@ const KWH: u64 = 3_600_000_000;
 
 /// So many cents per kWh at the meter, two thirds of that from 22:00 to 06:00; 400 g. The meter counts twice what the
 /// board does: a PUE of 1.25 on a host factor of 1.6.
-fn terms(cents: u64) -> EnergyTerms {
+pub(super) fn terms(cents: u64) -> EnergyTerms {
     let dollars = cents * ONE / 100;
     EnergyTerms {
         dollars_per_kwh: Some(dollars),
@@ -165,8 +165,21 @@ fn the_energy_of_a_gap_is_of_those_who_pay_for_the_gap() {
     check_spent(&rig, "1.8 $, 2400 g", &[("job", "0.6 $, 800 g")]);
 }
 
+#[test]
+fn a_restart_changes_nothing_about_it() {
+    let mut rig = rig();
+    rig.hold("job", &[whole("GPU-0")]).observe().draw(10, KWH);
+    let kept = rig.meter.kept().unwrap();
+    // The file was changed meanwhile; the interval that is open keeps its rates.
+    rig.meter = Meter::resume(policy(), sheet(Some(terms(60))), kept);
+    rig.draw(10, KWH);
+    check_spent(&rig, "1.2 $, 1600 g", &[("job", "1.2 $, 1600 g")]);
+    rig.draw(10, KWH);
+    check_spent(&rig, "2.4 $, 2400 g", &[("job", "2.4 $, 2400 g")]);
+}
+
 /// Energy, money and emission of the devices, or of the pods, of a report.
-type Sums = (u128, u128, u128);
+pub(super) type Sums = (u128, u128, u128);
 
 fn sums(lines: impl Iterator<Item = (Option<u128>, Electricity)>) -> Sums {
     lines.fold((0, 0, 0), |(energy, cost, co2e), (millijoules, it)| {
@@ -175,11 +188,12 @@ fn sums(lines: impl Iterator<Item = (Option<u128>, Electricity)>) -> Sums {
     })
 }
 
-fn of_devices(report: &Report) -> Sums {
-    sums(report.devices.iter().map(|line| (line.energy_millijoules, line.electricity)))
+pub(super) fn of_devices(report: &Report) -> Sums {
+    let former = report.former_devices.iter().map(|line| (line.energy_millijoules, line.electricity));
+    sums(report.devices.iter().map(|line| (line.energy_millijoules, line.electricity)).chain(former))
 }
 
-fn of_pods(report: &Report) -> Sums {
+pub(super) fn of_pods(report: &Report) -> Sums {
     sums(report.pods.iter().map(|line| (line.energy_millijoules, line.electricity)))
 }
 
@@ -192,8 +206,7 @@ fn reports(ticks: &[Tick]) -> Vec<Arc<Report>> {
     let mut meter = meter();
     let step = |(cents, seen): (u64, Observation)| {
         meter.set_prices(sheet((cents % 3 > 0).then(|| terms(cents))));
-        // A boot in which GPUs are forgotten has no sums to be compared with.
-        meter.observe(&Observation { boot: "boot".into(), ..seen })
+        meter.observe(&seen)
     };
     observations(ticks).into_iter().map(step).collect()
 }

@@ -297,7 +297,9 @@ fn says(at: Uptime, holds: &[(u8, u8, Device)], replicas: Option<u32>) -> Alloca
 }
 
 pub(super) fn sheet(cents: u64) -> Arc<PriceSheet> {
-    prices(&[("nvidia-a100-80gb", cents), ("nvidia-h100-80gb", cents + 7)])
+    let prices = prices(&[("nvidia-a100-80gb", cents), ("nvidia-h100-80gb", cents + 7)]);
+    let energy = (!cents.is_multiple_of(3)).then(|| energy::terms(cents));
+    Arc::new(PriceSheet { energy, ..PriceSheet::clone(&prices) })
 }
 
 pub(super) fn meter() -> Meter {
@@ -374,6 +376,11 @@ pub(super) fn counters(report: &Report) -> BTreeMap<String, u128> {
     for line in &report.former_devices {
         let gaps = [line.unobserved, line.rebooting, line.recovered];
         device(&line.uuid, line.energy_millijoules, line.bands, gaps);
+    }
+    for (name, of) in [("devices", energy::of_devices as fn(&Report) -> _), ("pods", energy::of_pods)] {
+        let (_, cost, co2e) = of(report);
+        counters.insert(format!("electricity of all {name}"), cost);
+        counters.insert(format!("emission of all {name}"), co2e);
     }
     for line in &report.pods {
         counters.insert(format!("burst {} {}", line.pod, line.uid), line.burst.units());
