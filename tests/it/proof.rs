@@ -56,7 +56,6 @@ struct Stage {
 /// What a ledger came to.
 struct Era {
     by_team: BTreeMap<String, f64>,
-    by_state: BTreeMap<(String,String), f64>,
     devices: f64,
     seconds: f64,
     /// When it began and when it was last looked at, in seconds since the epoch.
@@ -180,13 +179,9 @@ impl Era {
         assert_eq!(report["imbalance_dollars"], "0");
         let number = |of: &Value| of.as_str().unwrap().parse::<f64>().unwrap();
         let mut by_team: BTreeMap<String, f64> = BTreeMap::new();
-        let mut by_state: BTreeMap<(String,String), f64> = BTreeMap::new();
         for line in report["showback"].as_array().unwrap() {
             let team = line["labels"]["team"].as_str().unwrap();
             *by_team.entry(team.into()).or_default() += number(&line["totals"]["dollars"]);
-            for st in line["totals"]["states"].as_array().unwrap() {
-                *by_state.entry((team.into(), st["state"].as_str().unwrap().into())).or_default() += number(&st["dollars"]);
-            }
         }
         let devices = report["devices"].as_array().unwrap();
         let sum = |what: &str| devices.iter().map(|device| number(&device["totals"][what])).sum();
@@ -195,7 +190,7 @@ impl Era {
         }
         let moment = |of: &Value| humantime_seconds(of.as_str().unwrap());
         let (devices, seconds) = (sum("dollars"), sum("gpu_seconds"));
-        Self { by_team, by_state, devices, seconds, since: moment(&report["since"]), until: moment(&report["at"]) }
+        Self { by_team, devices, seconds, since: moment(&report["since"]), until: moment(&report["at"]) }
     }
 }
 
@@ -321,17 +316,6 @@ fn what_prometheus_holds_is_the_ledger_whatever_breaks() {
             thread::park_timeout(Duration::from_millis(50));
             last.filter(|dollars| (dollars - expected).abs() <= TOLERANCE * expected)
         });
-        for state in ["used","underused","idle","unmeasured","unattributed","unallocated"] {
-            for win in ["[10m]"] {
-            let q = format!("sum(sum_over_time(showback:gpu_cost_dollars:delta1h{{team=\"{team}\",state=\"{state}\"}}{win}))");
-            eprintln!("DBG {team} {state} {:?}", prometheus.query(&q));
-            }
-            eprintln!("DBG {team} {state} first {:?} second {:?}", first.by_state.get(&(team.into(), state.into())), second.by_state.get(&(team.into(), state.into())));
-        }
-        if sums.is_none() { for k in 0..16 {
-            let q = format!("sum(sum_over_time(showback:gpu_cost_dollars:delta1h{{team=\"{team}\"}}[7900ms] offset {}s))", k*8);
-            eprintln!("DBG win -{} {:?}", k*8, prometheus.query(&q));
-        } }
         assert!(sums.is_some(), "{team:?}: {last:?} $ in Prometheus, {expected} $ in the ledgers");
     }
 }
