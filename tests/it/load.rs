@@ -94,7 +94,9 @@ fn a_days_churn_and_many_scrapers_leave_the_memory_flat_and_lose_no_time() {
     }
     let scrape = daemon.scrape();
     over.store(true, Ordering::Relaxed);
-    scrapers.into_iter().for_each(|scraper| scraper.join().unwrap());
+    for scraper in scrapers {
+        scraper.join().unwrap();
+    }
 
     let (early, late) = (early.unwrap(), resident(&scrape));
     assert!(late < GROWTH * early, "{early} bytes after 20 s, {late} after 60 s");

@@ -137,7 +137,7 @@ impl Stage {
     }
 
     /// Asks the daemon to stop, waits until everybody has seen its last values, and reads its ledger.
-    fn close(&self, daemon: Daemon, prometheus: &Prometheus) -> Era {
+    fn close(daemon: Daemon, prometheus: &Prometheus) -> Era {
         daemon.signal("TERM");
         let stopped = || daemon.get("/-/ready").text().contains("about to end").then_some(());
         eventually("the last observation", stopped);
@@ -266,7 +266,7 @@ fn what_prometheus_holds_is_the_ledger_whatever_breaks() {
         daemon = stage.kill(daemon);
     }
     stage.play_until(ERA_MILLIS);
-    let first = stage.close(daemon, &prometheus);
+    let first = Stage::close(daemon, &prometheus);
 
     // It is lost, and another one begins.
     fs::remove_dir_all(stage.node.path("state")).unwrap();
@@ -290,7 +290,7 @@ fn what_prometheus_holds_is_the_ledger_whatever_breaks() {
         .scrape()
         .value("gpu_cost_device_price_dollars_per_hour", &[("gpu_uuid", &uuid(0)), ("basis", "effective")]);
     assert_eq!(reloaded, Some(PRICES[1]));
-    let second = stage.close(daemon, &prometheus);
+    let second = Stage::close(daemon, &prometheus);
     over.store(true, Ordering::Relaxed);
     assert!(other.join().unwrap() > 100, "the second scraper");
     assert!(stage.pods > 300, "{} pods", stage.pods);
