@@ -31,6 +31,20 @@ pub(super) const PRICES: &[&str] = &[
 const MIG_SHARES: &[&str] = &["compute", "memory", "blend"];
 /// What `sharing_policy` may be.
 const SHARING_POLICIES: &[&str] = &["slots", "active"];
+/// Keys and values that somebody may look for here and that contradict the ledger; an empty value is any.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "shared_costs",
+        "",
+        "what nobody holds is a line of its own, and is never put on those who hold something",
+    ),
+    (
+        "price_basis",
+        "gpu_only",
+        "the price of a node is divided by its GPUs whole, so that they add up to the bill",
+    ),
+    ("missing_rate", "zero", "a price that nobody knows is unpriced, which is a state and no zero"),
+];
 /// The values of `unit` in `model_costs`.
 const TOKEN_UNITS: &[&str] = &["per_1k", "per_1m"];
 
@@ -52,6 +66,12 @@ const fn part(expected: &'static str) -> Shape {
 
 const fn dollars(expected: &'static str) -> Shape {
     Shape::Number(Number { largest: 1_000_000_000, ..number(expected) })
+}
+
+/// Why there is no such key with this value; `None` if there is nothing to say about it.
+pub(super) fn why_refused(key: &str, value: &str) -> Option<&'static str> {
+    let refused = REFUSED.iter().find(|(name, word, _)| *name == key && (word.is_empty() || *word == value));
+    refused.map(|(_, _, why)| *why)
 }
 
 /// The whole file.

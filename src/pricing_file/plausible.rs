@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::cost::gpu_model;
 use crate::cost::money::Rate;
-use crate::cost::pricing::{Catalogue, Date, PriceTable};
+use crate::cost::pricing::{Catalogue, Date, PriceModel, PriceTable};
 use crate::yaml::decimal::ONE;
-use crate::yaml::findings::{Entry, Findings};
+use crate::yaml::findings::{Entry, Findings, join};
 use crate::yaml::problem::excerpt;
 use crate::yaml::suggest;
 use crate::yaml::tree::Node;
 
+use super::format::PRICES;
 use super::rules::{self, DEFAULT};
 
 /// From how many times the list price on a price is asked about. Most whole instances have eight GPUs, and hardly any
@@ -20,6 +21,9 @@ const SUSPICIOUS_FACTOR: u64 = 6;
 
 /// From how many times the dearest list price on, or which part of the cheapest one, a price has a wrong unit.
 const OUTLIER_FACTOR: u64 = 100;
+
+/// How many GPUs the largest nodes have.
+const MOST_GPUS: u64 = 16;
 
 /// After how many days somebody should look at his own prices again.
 const STALE_DAYS: u32 = 180;
@@ -39,6 +43,15 @@ pub(super) struct Known<'a> {
     ranges: &'a Ranges,
     /// What one unit of the file's currency is worth, in billionths of a dollar.
     currency: u64,
+}
+
+/// Between which list prices another is held, in billionths of a dollar per hour.
+#[derive(Clone, Copy)]
+struct Span {
+    /// 0 if none is known.
+    lowest: u64,
+    /// The largest number if none is known.
+    highest: u64,
 }
 
 /// What is known of the prices of one GPU model.
@@ -73,6 +86,17 @@ impl<'a> Known<'a> {
             today: self.today,
             currency: self.currency,
         }
+    }
+
+    /// The same of a model without prices, or of none, as of all models together.
+    fn of_model_or_any(&self, model: Option<&str>) -> KnownModel {
+        let of_model = model.map(|model| self.of_model(model));
+        if let Some(known) = of_model.filter(|known| known.listed.or(known.range.map(|it| it.0)).is_some()) {
+            return known;
+        }
+        let lowest = self.ranges.values().map(|(lowest, _)| *lowest).min();
+        let highest = self.ranges.values().map(|(_, highest)| *highest).max();
+        KnownModel { listed: None, range: lowest.zip(highest), today: self.today, currency: self.currency }
     }
 }
 
@@ -118,21 +142,70 @@ pub(super) fn row(found: &mut Findings, node: &Node, path: &str, known: Option<K
 
 /// Tells prices of an override that look wrong.
 pub(super) fn over(found: &mut Findings, item: &Node, path: &str, known: Option<&Known<'_>>) {
-    let instance_type =
-        rules::get(item, "match").and_then(|it| rules::get(it, "instance_type")).and_then(rules::text);
     for column in ["gpu_pricing", "node_pricing"] {
         let Some(prices) = rules::get(item, column) else { continue };
         let path = format!("{path}.{column}");
         among_each_other(found, prices, &path);
-        let Some((known, instance_type)) = known.zip(instance_type) else { continue };
-        let on_demand = rules::prices(prices).find(|(name, ..)| *name == "on_demand");
-        if let Some((_, price, amount)) = on_demand {
-            let path = format!("{path}.on_demand");
-            let amount = in_dollars(amount, known.currency);
-            whole_or_part(found, price, &path, known.catalogue, (instance_type, column, amount));
+        if let Some(known) = known {
+            ages_of_prices(found, prices, &path, known.today);
+            beside_list(found, prices, &path, known, (item, column));
         }
     }
     age(found, item, path, known.and_then(|known| known.today));
+}
+
+/// Tells prices of an override that are far from the list prices of what it is for.
+fn beside_list(
+    found: &mut Findings,
+    prices: &Node,
+    path: &str,
+    known: &Known<'_>,
+    (item, column): (&Node, &str),
+) {
+    let matched =
+        |key: &str| rules::get(item, "match").and_then(|it| rules::get(it, key)).and_then(rules::text);
+    let instance_type = matched("instance_type").filter(|it| known.catalogue.of_type(it).next().is_some());
+    let model = matched("gpu_model").map(|model| gpu_model::of_product(model));
+    let of_gpu = known.of_model_or_any(model.as_deref());
+    let span = match (column, instance_type) {
+        (_, Some(it)) => span_of_type(known.catalogue, it, column == "node_pricing").unwrap_or(of_gpu.span()),
+        ("node_pricing", None) => of_gpu.span().of_nodes(),
+        (_, None) => of_gpu.span(),
+    };
+    for (name, price, amount) in rules::prices(prices) {
+        let path = format!("{path}.{name}");
+        let amount = in_dollars(amount, known.currency);
+        if amount == 0 || span.tells_outlier(found, price, &path, amount) {
+            continue;
+        }
+        match instance_type {
+            Some(it) => whole_or_part(found, price, &path, known.catalogue, (it, column, name, amount)),
+            None if column == "gpu_pricing" && name == "on_demand" => {
+                span.tells_whole(found, price, &path, amount);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Between which prices the GPUs of an instance type are listed, or the whole of it.
+fn span_of_type(catalogue: &Catalogue, instance_type: &str, is_whole: bool) -> Option<Span> {
+    let prices = || {
+        catalogue.of_type(instance_type).filter_map(|it| {
+            let whole = it.prices.on_demand?;
+            Some(if is_whole { whole } else { it.per_gpu(whole) }.nanos_per_hour())
+        })
+    };
+    Some(Span { lowest: prices().min()?, highest: prices().max()? })
+}
+
+/// Tells a discount that leaves nothing to pay.
+pub(super) fn discount(found: &mut Findings, item: &Node, path: &str) {
+    let Some(percent) = rules::get(item, "percent") else { return };
+    if rules::amount(percent) == Some(100 * ONE) {
+        let message = "100 percent off makes the GPUs free; is it the part that is paid?";
+        found.warning(percent, &format!("{path}.percent"), message);
+    }
 }
 
 /// An amount of the file in billionths of a dollar.
@@ -146,23 +219,30 @@ fn whole_or_part(
     price: &Node,
     path: &str,
     catalogue: &Catalogue,
-    (instance_type, column, amount): (&str, &str, u64),
+    (instance_type, column, name, amount): (&str, &str, &str, u64),
 ) {
-    let mut instances = catalogue.of_type(instance_type);
-    let cheapest = instances
-        .by_ref()
-        .filter_map(|it| {
-            Some((it.prices.on_demand?.nanos_per_hour(), u64::from(it.gpus.filter(|it| *it > 1)?)))
-        })
-        .min();
-    let Some((whole, gpus)) = cheapest else { return };
-    if column == "gpu_pricing" && amount >= whole / 2 {
+    let several = || catalogue.of_type(instance_type).filter(|it| it.gpus.is_some_and(|gpus| gpus > 1));
+    let lowest = |model: PriceModel| several().filter_map(|it| it.prices.under(model)).min();
+    let gpus = several().find_map(|it| it.gpus).map(u64::from);
+    let Some((gpus, whole)) = gpus.zip(lowest(PriceModel::OnDemand).map(Rate::nanos_per_hour)) else {
+        return;
+    };
+    let own = PriceModel::from_name(name).and_then(lowest).map(Rate::nanos_per_hour);
+    // What was bought costs next to nothing beside what is rented.
+    if name == "owned" {
+        return;
+    }
+    // Cheaper ways to buy a node go down to a tenth of its price: then only what is dear for one GPU is that of all.
+    let is_on_demand = name == "on_demand";
+    let from = if is_on_demand { whole / 2 } else { (own.unwrap_or(whole) / 2).max(whole / gpus * 3 / 2) };
+    if column == "gpu_pricing" && amount >= from {
         let message =
             format!("looks like the price of all {gpus} GPUs of the node; did you mean node_pricing?");
         found.warning(price, path, message);
     }
     // With half of the lowest price off it would still be more than one GPU.
-    if column == "node_pricing" && amount <= whole / gpus * 3 / 2 {
+    let up_to = own.map_or(0, |own| own / gpus * 3 / 2).max(whole / gpus / 2);
+    if column == "node_pricing" && amount <= up_to {
         let message =
             format!("looks like the price of one of the node's {gpus} GPUs; did you mean gpu_pricing?");
         found.warning(price, path, message);
@@ -182,15 +262,30 @@ fn among_each_other(found: &mut Findings, node: &Node, path: &str) {
     }
 }
 
+/// Tells the old days of a map and of each price in it.
 fn age(found: &mut Findings, node: &Node, path: &str, today: Option<Date>) {
-    let dates = [Some(node), rules::get(node, "source")].into_iter().flatten();
-    for dated in dates {
-        let Some((day, today)) = rules::day(dated, "as_of").zip(today) else { continue };
-        let days = today.days_since(day);
-        if days > STALE_DAYS {
-            let message = format!("the prices are {days} days old; look whether they still hold");
-            found.warning(rules::get(dated, "as_of").unwrap_or(dated), &format!("{path}.as_of"), message);
-        }
+    for dated in [Some(node), rules::get(node, "source")].into_iter().flatten() {
+        old(found, dated, path, today);
+    }
+    ages_of_prices(found, node, path, today);
+}
+
+fn ages_of_prices(found: &mut Findings, node: &Node, path: &str, today: Option<Date>) {
+    for (name, price) in PRICES.iter().filter_map(|name| Some((name, rules::get(node, name)?))) {
+        old(found, price, &format!("{path}.{name}"), today);
+    }
+}
+
+/// Tells the day of some prices if it was long ago.
+pub(super) fn old(found: &mut Findings, dated: &Node, path: &str, today: Option<Date>) {
+    let Some((written, (day, today))) = rules::get(dated, "as_of").zip(rules::day(dated, "as_of").zip(today))
+    else {
+        return;
+    };
+    let days = today.days_since(day);
+    if days > STALE_DAYS {
+        let message = format!("the prices are {days} days old; look whether they still hold");
+        found.warning(written, &join(path, "as_of"), message);
     }
 }
 
@@ -199,20 +294,49 @@ fn age(found: &mut Findings, node: &Node, path: &str, today: Option<Date>) {
 impl KnownModel {
     fn compare(self, found: &mut Findings, price: &Node, path: &str, name: &str, amount: u64) {
         let amount = in_dollars(amount, self.currency);
-        let listed = self.listed.or(self.range.map(|(_, highest)| highest));
-        let listed = listed.map_or(u64::MAX, Rate::nanos_per_hour);
-        let lowest = self.range.map(|(lowest, _)| lowest).or(self.listed).map_or(0, Rate::nanos_per_hour);
-        let times = amount.checked_div(listed).unwrap_or(0);
-        if amount >= listed.saturating_mul(OUTLIER_FACTOR) {
-            let message = format!("at least {times} times the list price: is it in cents, or per month?");
-            found.warning(price, path, message);
-        } else if amount > 0 && amount <= lowest / OUTLIER_FACTOR {
-            let message = format!(
-                "at most 1/{} of the lowest list price: is it per minute, or in thousands?",
-                lowest.checked_div(amount).unwrap_or(0)
-            );
-            found.warning(price, path, message);
-        } else if name == "on_demand" && amount >= listed.saturating_mul(SUSPICIOUS_FACTOR) {
+        let span = self.span();
+        if !span.tells_outlier(found, price, path, amount) && name == "on_demand" {
+            span.tells_whole(found, price, path, amount);
+        }
+    }
+
+    fn span(self) -> Span {
+        let highest = self.listed.or(self.range.map(|(_, highest)| highest));
+        let lowest = self.range.map(|(lowest, _)| lowest).or(self.listed);
+        Span {
+            lowest: lowest.map_or(0, Rate::nanos_per_hour),
+            highest: highest.map_or(u64::MAX, Rate::nanos_per_hour),
+        }
+    }
+}
+
+// === impl Span ===
+
+impl Span {
+    /// The same for nodes of one to as many GPUs as one has.
+    fn of_nodes(self) -> Self {
+        Self { highest: self.highest.saturating_mul(MOST_GPUS), ..self }
+    }
+
+    /// Tells an amount that must have another unit.
+    fn tells_outlier(self, found: &mut Findings, price: &Node, path: &str, amount: u64) -> bool {
+        let message = if amount >= self.highest.saturating_mul(OUTLIER_FACTOR) {
+            let times = amount.checked_div(self.highest).unwrap_or(0);
+            format!("at least {times} times the list price: is it in cents, or per month?")
+        } else if amount > 0 && amount <= self.lowest / OUTLIER_FACTOR {
+            let part = self.lowest.checked_div(amount).unwrap_or(0);
+            format!("at most 1/{part} of the lowest list price: is it per minute, or in thousands?")
+        } else {
+            return false;
+        };
+        found.warning(price, path, message);
+        true
+    }
+
+    /// Tells the price of one GPU that is rather one of several.
+    fn tells_whole(self, found: &mut Findings, price: &Node, path: &str, amount: u64) {
+        if amount >= self.highest.saturating_mul(SUSPICIOUS_FACTOR) {
+            let times = amount.checked_div(self.highest).unwrap_or(0);
             let message = format!(
                 "at least {times} times the list price: is it the price of a whole instance? Write the price of one GPU"
             );

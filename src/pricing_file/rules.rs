@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 
 use crate::cost::gpu_model;
 use crate::cost::pricing::Date;
-use crate::yaml::findings::{Entry, Findings};
+use crate::yaml::findings::{Entry, Findings, join};
 use crate::yaml::problem::excerpt;
 use crate::yaml::tree::{Node, Value};
 use crate::yaml::{decimal, describe};
 
 use super::format::{FILE, FILE_EXPECTED, GPU_COLUMNS, GPU_ROW, GPU_ROWS, PRICES};
 use super::plausible::{self, Known};
-use super::{date, electricity, meaning, shape};
+use super::shape::Shape;
+use super::{date, electricity, format, meaning, shape};
 
 /// The row of `gpu_pricing` for models that have none.
 pub(super) const DEFAULT: &str = "default";
@@ -24,37 +25,46 @@ pub(super) fn check(root: &Node, known: Option<&Known<'_>>) -> Findings {
     let sections = found.entries(root, "", FILE_EXPECTED);
     let known = known.map(|known| known.in_currency(currency_of(&sections)));
     let known = known.as_ref();
-    for section in &sections {
-        let field = FILE.fields.iter().find(|field| field.name == section.name);
-        match (section.name, field) {
-            ("gpu_pricing", _) => gpu_rows(&mut found, section, known),
-            ("overrides", Some(field)) => {
-                shape::check(&mut found, section, &field.shape);
-                overrides(&mut found, section, known);
-            }
-            ("owned_hardware", Some(field)) => {
-                shape::check(&mut found, section, &field.shape);
-                owned_hardware(&mut found, section);
-            }
-            ("energy", Some(field)) => {
-                let before = found.count();
-                shape::check(&mut found, section, &field.shape);
-                if found.count() == before {
-                    electricity::check(&mut found, section);
-                }
-            }
-            (_, Some(field)) => shape::check(&mut found, section, &field.shape),
-            (_, None) => unknown_section(&mut found, section),
+    let mut right = Vec::new();
+    for entry in &sections {
+        let before = found.count();
+        section(&mut found, entry, known);
+        if found.count() == before {
+            right.push(entry.name);
         }
     }
-    currency(&mut found, &sections);
+    plausible::old(&mut found, root, "", known.and_then(|known| known.today));
+    currency(&mut found, &sections, &right);
     if found.count() == 0 && sections.iter().all(|section| section.name == "schema_version") {
         found.problem(root, "", format!("expected {FILE_EXPECTED}, found neither"));
     }
     found
 }
 
+fn section(found: &mut Findings, section: &Entry<'_>, known: Option<&Known<'_>>) {
+    let Some(field) = FILE.fields.iter().find(|field| field.name == section.name) else {
+        return unknown_section(found, section);
+    };
+    match (section.name, &field.shape) {
+        ("gpu_pricing", _) => gpu_rows(found, section, known),
+        ("owned_hardware", Shape::Rows(expected, server)) => owned_hardware(found, section, expected, server),
+        (name, shape) => {
+            let before = found.count();
+            shape::check(found, section, shape);
+            match name {
+                "overrides" => overrides(found, section, known),
+                "discounts" => discounts(found, section),
+                "energy" if found.count() == before => electricity::check(found, section),
+                _ => {}
+            }
+        }
+    }
+}
+
 fn unknown_section(found: &mut Findings, entry: &Entry<'_>) {
+    if let Some(why) = format::why_refused(entry.name, "") {
+        return found.problem(entry.key, &entry.path, format!("expected no such key: {why}"));
+    }
     let sections: Vec<&str> = FILE.fields.iter().map(|field| field.name).collect();
     let model = gpu_model::of_product(entry.name);
     if gpu_model::known().any(|known| known == &*model) {
@@ -69,13 +79,15 @@ fn unknown_section(found: &mut Findings, entry: &Entry<'_>) {
     }
 }
 
-fn currency(found: &mut Findings, sections: &[Entry<'_>]) {
+/// A currency has a rate. Of sections that are not `right`, nobody can tell.
+fn currency(found: &mut Findings, sections: &[Entry<'_>], right: &[&str]) {
     let section = |name: &str| sections.iter().find(|section| section.name == name);
+    let can_tell = |name: &str| section(name).is_none() || right.contains(&name);
     let Some((entry, name)) = section("currency").and_then(|entry| Some((entry, text(entry.value)?))) else {
         return;
     };
     let has_rate = section("exchange_rates").is_some_and(|rates| get(rates.value, name).is_some());
-    if name != "USD" && !has_rate && found.count() == 0 {
+    if name != "USD" && !has_rate && can_tell("currency") && can_tell("exchange_rates") {
         let message = format!("expected the rate `exchange_rates.{}`, found none", excerpt(name));
         found.problem(entry.value, &entry.path, message);
     }
@@ -202,26 +214,57 @@ fn overrides(found: &mut Findings, section: &Entry<'_>, known: Option<&Known<'_>
     }
 }
 
-fn owned_hardware(found: &mut Findings, section: &Entry<'_>) {
-    if found.count() > 0 {
-        return;
+fn discounts(found: &mut Findings, section: &Entry<'_>) {
+    let Value::List(items) = &section.value.value else { return };
+    for (index, item) in items.iter().enumerate() {
+        plausible::discount(found, item, &format!("{}[{}]", section.path, index + 1));
     }
-    for row in found.entries(section.value, &section.path, "") {
-        let power = ["usd_per_kwh", "colo_usd_per_kw_month"].map(|key| get(row.value, key).is_some());
-        if power == [true, true] {
-            found.problem(row.value, &row.path, "expected usd_per_kwh or colo_usd_per_kw_month, found both");
-        } else if get(row.value, "kw").is_some() && power == [false, false] {
-            found.problem(
-                row.value,
-                &row.path,
-                "expected usd_per_kwh or colo_usd_per_kw_month beside kw, found neither",
+}
+
+fn owned_hardware(found: &mut Findings, section: &Entry<'_>, expected: &str, shape: &Shape) {
+    bought_once(found, section);
+    for row in found.entries(section.value, &section.path, expected) {
+        let before = found.count();
+        shape::check(found, &row, shape);
+        if found.count() == before {
+            server(found, &row);
+        }
+    }
+}
+
+/// Tells what is wrong with a server in which each value is right for itself.
+fn server(found: &mut Findings, row: &Entry<'_>) {
+    let power = ["usd_per_kwh", "colo_usd_per_kw_month"].map(|key| get(row.value, key).is_some());
+    let message = if power == [true, true] {
+        "expected usd_per_kwh or colo_usd_per_kw_month, found both"
+    } else if get(row.value, "kw").is_some() && power == [false, false] {
+        "expected usd_per_kwh or colo_usd_per_kw_month beside kw, found neither"
+    } else if meaning::owned(row.value).rate().is_none() {
+        "expected numbers that make a price per hour, found some that do not"
+    } else {
+        return;
+    };
+    found.problem(row.value, &row.path, message);
+}
+
+/// A GPU model has one price under which it is owned.
+fn bought_once(found: &mut Findings, section: &Entry<'_>) {
+    let Value::Map(servers) = &section.value.value else { return };
+    let mut known: BTreeMap<String, (&str, usize)> = BTreeMap::new();
+    for (key, server) in servers {
+        let Some((name, written)) = text(key).zip(get(server, "gpu_model")) else { continue };
+        let Some(model) = text(written).map(|model| gpu_model::of_product(model).to_string()) else {
+            continue;
+        };
+        if let Some((other, line)) = known.get(&model) {
+            let message = format!(
+                "expected one server per GPU model, found `{}` in line {line} for {}, too",
+                excerpt(other),
+                excerpt(&model)
             );
-        } else if meaning::owned(row.value).rate().is_none() {
-            found.problem(
-                row.value,
-                &row.path,
-                "expected numbers that make a price per hour, found some that do not",
-            );
+            found.problem(written, &join(&join(&section.path, name), "gpu_model"), message);
+        } else {
+            known.insert(model, (name, key.line));
         }
     }
 }
@@ -253,9 +296,14 @@ pub(super) fn prices(node: &Node) -> impl Iterator<Item = (&'static str, &Node, 
     PRICES.iter().filter_map(|name| {
         let written = get(node, name)?;
         let price = get(written, "price").unwrap_or(written);
-        let Value::Scalar { text, plain: true } = &price.value else { return None };
-        Some((*name, price, decimal::billionths(text).ok()?))
+        Some((*name, price, amount(price)?))
     })
+}
+
+/// The billionths in a number.
+pub(super) fn amount(node: &Node) -> Option<u64> {
+    let Value::Scalar { text, plain: true } = &node.value else { return None };
+    decimal::billionths(text).ok()
 }
 
 fn maps(node: &Node) -> impl Iterator<Item = &Node> {

@@ -6,7 +6,7 @@ use crate::yaml::problem::excerpt;
 use crate::yaml::tree::{Node, Value};
 use crate::yaml::{describe, suggest};
 
-use super::date;
+use super::{date, format};
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug)]
@@ -201,8 +201,9 @@ fn word(found: &mut Findings, entry: &Entry<'_>, words: &[&str]) {
     match &entry.value.value {
         Value::Scalar { text, .. } if words.contains(&text.as_str()) => {}
         Value::Scalar { text, .. } => {
-            let meant = suggest::phrase(&suggest::keys(text, words));
-            found.unexpected(entry, &expected(), &meant);
+            let meant = || suggest::phrase(&suggest::keys(text, words));
+            let why = format::why_refused(entry.name, text).map_or_else(meant, |why| format!("; {why}"));
+            found.unexpected(entry, &expected(), &why);
         }
         _ => found.unexpected(entry, &expected(), ""),
     }

@@ -7,6 +7,7 @@ mod catalogue;
 mod energy;
 mod meant;
 mod resolution;
+mod told;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -684,7 +685,7 @@ fn every_mistake_of_version_2_is_told_at_once() {
             tests/pricing/mistakes-2.yaml:23: mig_share: expected one of compute, memory, blend, found the text `computee`; did you mean `compute`?
             tests/pricing/mistakes-2.yaml:24: sharing_policy: expected one of slots, active, found a list
             tests/pricing/mistakes-2.yaml:25: budgets: expected a list of budgets, such as - { match: { namespace: ml }, monthly_usd: 20000 }, found a map
-            tests/pricing/mistakes-2.yaml:26: defaults.price_basis: expected node_share, found the text `gpu_only`
+            tests/pricing/mistakes-2.yaml:26: defaults.price_basis: expected node_share, found the text `gpu_only`; the price of a node is divided by its GPUs whole, so that they add up to the bill
             tests/pricing/mistakes-2.yaml:27: exchange_rates.USD: expected US dollars for one unit, such as 1.08, found the number `0`, which is not above zero
             tests/pricing/mistakes-2.yaml:28: as_of: expected a day as YYYY-MM-DD, such as 2026-07-20, found the text `yesterday`
         "#]],

@@ -1,0 +1,116 @@
+//! What is said about several mistakes at once, about old prices and about overrides that look wrong.
+
+use expect_test::{Expect, expect};
+use gpu_cost_exporter::cost::pricing::Date;
+use gpu_cost_exporter::pricing_file;
+
+use super::check;
+
+/// Checks what is said in August 2026 about a file that is right, without the file's beginning.
+#[track_caller]
+fn check_warnings(text: &str, expected: &Expect) {
+    let file = pricing_file::parse(text, Date::from_calendar(2026, 8, 1)).unwrap();
+    let warnings: Vec<String> = file.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    expected.assert_eq(&warnings.concat());
+}
+
+#[test]
+fn a_gpu_model_is_bought_once() {
+    check(
+        "owned_hardware:\n  old: { gpu_model: nvidia-h100-80gb, gpus: 8, server_usd: 300000, life_years: 4 }\n  \
+         new: { gpu_model: NVIDIA H100 80GB HBM3, gpus: 8, server_usd: 200000, life_years: 4 }\n  \
+         b200: { gpu_model: nvidia-b200, gpus: 8, server_usd: 400000, life_years: 4 }\n",
+        &expect![[r#"
+            line 3, owned_hardware.new.gpu_model: expected one server per GPU model, found `old` in line 2 for nvidia-h100-80gb, too
+        "#]],
+    );
+}
+
+#[test]
+fn mistakes_in_one_section_hide_none_in_another() {
+    check(
+        "currency: GBP\ngpu_pricing: { nvidia-t4: { on_demnd: 1 } }\nowned_hardware:\n  \
+         a: { gpu_model: nvidia-b200, gpus: 8, server_usd: 1, life_years: 4, kw: 1 }\n  \
+         b: { gpu_model: nvidia-l4, gpus: 0, server_usd: 1, life_years: 4, kw: 1 }\n",
+        &expect![[r#"
+            line 1, currency: expected the rate `exchange_rates.GBP`, found none
+            line 2, gpu_pricing.nvidia-t4.on_demnd: expected one of on_demand, spot, reserved_1y, reserved_3y, savings_plan, capacity_block, flex_start, owned, source, as_of, valid_from, aliases, memory_gib, gpu_share, found an unknown key; did you mean `on_demand`?
+            line 4, owned_hardware.a: expected usd_per_kwh or colo_usd_per_kw_month beside kw, found neither
+            line 5, owned_hardware.b.gpus: expected a count of GPUs, such as 8, found the number `0`, which is not above zero
+        "#]],
+    );
+    // Whether there is a rate cannot be said of rates that cannot be read.
+    check(
+        "currency: GBP\nexchange_rates: [GBP]\n",
+        &expect![[r#"
+            line 2, exchange_rates: expected a map of currencies, such as EUR: 1.08, found a list
+        "#]],
+    );
+}
+
+#[test]
+fn every_day_of_a_price_grows_old() {
+    check_warnings(
+        "as_of: 2024-01-01\ngpu_pricing:\n  nvidia-t4: { on_demand: { price: 0.5, as_of: 2020-01-01 }, spot: 0.1 }\n  \
+         nvidia-l4:\n    - { on_demand: { price: 0.7, as_of: 2026-07-01 } }\n    \
+         - { valid_from: 2026-01-01, on_demand: { price: 0.8, as_of: 2025-07-01 } }\n\
+         overrides:\n  - { match: { region: x }, gpu_pricing: { spot: { price: 1, as_of: 2025-01-01 } } }\n",
+        &expect![[r#"
+            line 1, as_of: the prices are 943 days old; look whether they still hold
+            line 3, gpu_pricing.nvidia-t4.on_demand.as_of: the prices are 2404 days old; look whether they still hold
+            line 6, gpu_pricing.nvidia-l4[2].on_demand.as_of: the prices are 396 days old; look whether they still hold
+            line 8, overrides[1].gpu_pricing.spot.as_of: the prices are 577 days old; look whether they still hold
+        "#]],
+    );
+    check_warnings("as_of: 2026-07-01\ngpu_pricing: { nvidia-t4: { on_demand: 0.5 } }\n", &expect![[""]]);
+}
+
+#[test]
+fn an_override_is_held_against_list_prices() {
+    check_warnings(
+        "overrides:\n  - { match: { region: x }, gpu_pricing: { on_demand: 900000 } }\n  \
+         - { match: { instance_type: p5.48xlarge }, node_pricing: { on_demand: 900000, spot: 0.0001 } }\n  \
+         - { match: { gpu_model: nvidia-h100-80gb }, gpu_pricing: { on_demand: 55.04 } }\n  \
+         - { match: { instance_type: p5.48xlarge }, node_pricing: { spot: 2.9 } }\n  \
+         - { match: { instance_type: p5.48xlarge }, gpu_pricing: { spot: 24 } }\n  \
+         - { match: { region: x }, node_pricing: { on_demand: 900000 } }\n\
+         discounts:\n  - { match: { provider: aws }, percent: 100 }\n",
+        &expect![[r#"
+            line 2, overrides[1].gpu_pricing.on_demand: at least 16642 times the list price: is it in cents, or per month?
+            line 3, overrides[2].node_pricing.on_demand: at least 9733 times the list price: is it in cents, or per month?
+            line 3, overrides[2].node_pricing.spot: at most 1/550400 of the lowest list price: is it per minute, or in thousands?
+            line 4, overrides[3].gpu_pricing.on_demand: at least 8 times the list price: is it the price of a whole instance? Write the price of one GPU
+            line 5, overrides[4].node_pricing.spot: looks like the price of one of the node's 8 GPUs; did you mean gpu_pricing?
+            line 6, overrides[5].gpu_pricing.spot: looks like the price of all 8 GPUs of the node; did you mean node_pricing?
+            line 7, overrides[6].node_pricing.on_demand: at least 1040 times the list price: is it in cents, or per month?
+            line 9, discounts[1].percent: 100 percent off makes the GPUs free; is it the part that is paid?
+        "#]],
+    );
+}
+
+#[test]
+fn prices_that_may_well_be_are_not_asked_about() {
+    check_warnings(
+        "overrides:\n  - { match: { instance_type: p5.48xlarge }, node_pricing: { on_demand: 30, spot: 12, reserved_3y: 20, owned: 9 } }\n  \
+         - { match: { instance_type: p5.48xlarge }, gpu_pricing: { on_demand: 5, spot: 2.5, owned: 1.2 } }\n  \
+         - { match: { instance_type: 'p5.*' }, node_pricing: { on_demand: 55.04, spot: 20 } }\n  \
+         - { match: { gpu_model: nvidia-h100-80gb }, node_pricing: { on_demand: 98.32 } }\n  \
+         - { match: { provider: mine }, gpu_pricing: { on_demand: 12 } }\n  \
+         - { match: { instance_type: g4dn.xlarge }, node_pricing: { on_demand: 0.526, spot: 0.16 } }\n\
+         discounts:\n  - { match: { provider: aws }, percent: 60 }\n",
+        &expect![[""]],
+    );
+}
+
+#[test]
+fn what_contradicts_the_ledger_is_refused_with_the_reason() {
+    check(
+        "gpu_pricing: { default: { on_demand: 1 } }\nshared_costs: { idle: proportional }\n\
+         defaults: { price_basis: gpu_only, missing_rate: zero }\n",
+        &expect![[r#"
+            line 2, shared_costs: expected no such key: what nobody holds is a line of its own, and is never put on those who hold something
+            line 3, defaults.price_basis: expected node_share, found the text `gpu_only`; the price of a node is divided by its GPUs whole, so that they add up to the bill
+            line 3, defaults.missing_rate: expected fall_back, found the text `zero`; a price that nobody knows is unpriced, which is a state and no zero
+        "#]],
+    );
+}
