@@ -36,7 +36,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "shared_costs",
         "",
-        "what nobody holds is a line of its own, and is never put on those who hold something",
+        "what nobody holds is a line of its own",
     ),
     (
         "price_basis",

@@ -108,7 +108,7 @@ fn what_contradicts_the_ledger_is_refused_with_the_reason() {
         "gpu_pricing: { default: { on_demand: 1 } }\nshared_costs: { idle: proportional }\n\
          defaults: { price_basis: gpu_only, missing_rate: zero }\n",
         &expect![[r#"
-            line 2, shared_costs: expected no such key: what nobody holds is a line of its own, and is never put on those who hold something
+            line 2, shared_costs: expected no such key: what nobody holds is a line of its own
             line 3, defaults.price_basis: expected node_share, found the text `gpu_only`; the price of a node is divided by its GPUs whole, so that they add up to the bill
             line 3, defaults.missing_rate: expected fall_back, found the text `zero`; a price that nobody knows is unpriced, which is a state and no zero
         "#]],
