@@ -147,13 +147,19 @@ impl PriceSheet {
         NodePrices { sheet: self, node, told, capacity_type, instance: instance() }
     }
 
-    /// The day of the oldest price that the operator wrote, or else of the oldest built-in price.
+    /// The day of the oldest price that the operator wrote; `None` if none of them is dated.
     #[must_use]
-    pub fn as_of(&self) -> Option<Date> {
+    pub fn own_as_of(&self) -> Option<Date> {
         let overrides = self.overrides.iter().filter_map(|it| it.prices.as_ref()).filter_map(|it| match it {
             OverridePrices::Gpu(prices) | OverridePrices::Node { prices, .. } => prices.oldest(),
         });
-        overrides.chain(self.file.as_of()).min().or_else(|| self.built_in.as_of())
+        overrides.chain(self.file.as_of()).min()
+    }
+
+    /// The day of the oldest price of the built-in list; `None` if none of them is dated.
+    #[must_use]
+    pub fn built_in_as_of(&self) -> Option<Date> {
+        self.built_in.as_of()
     }
 }
 
