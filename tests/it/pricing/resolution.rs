@@ -398,6 +398,14 @@ const CASES: &[Case] = &[
         "0.30452 reserved_1y catalogue:aws/us-east-1/g4dn.xlarge@2025-11-30",
     ),
     (DISCOUNTS, &[], (T4, 1), None, "0.263 on_demand built_in"),
+    // However the case was written.
+    (
+        NONE,
+        &[(AKS, "gpu"), (REGION, "EastUS"), (TYPE, "standard_nd96isr_h100_v5")],
+        (H100, 8),
+        None,
+        "12.29 on_demand catalogue:azure/eastus/Standard_ND96isr_H100_v5@2026-06-18",
+    ),
     // Currencies, days, names, and hardware of one's own.
     (EURO, &[], (H100, 8), None, "5.5 on_demand file"),
     (EURO, &[], (T4, 1), None, "0.526 on_demand built_in"),
