@@ -91,7 +91,8 @@ pub struct NodePrices<'a> {
 pub struct Quote {
     /// What the GPU costs.
     pub effective: Rate,
-    /// What it costs on demand without a discount, for comparison; `None` when there is no on-demand price.
+    /// What it costs on demand without a discount, for comparison: by the rule that matched or else by the first one
+    /// after it. `None` when none has an on-demand price, and for what was bought if its own rule has none.
     pub list: Option<Rate>,
     /// The price model that `effective` is of.
     pub price_model: PriceModel,
@@ -192,10 +193,16 @@ impl NodePrices<'_> {
         let discount = self.sheet.discounts.iter().find(|it| it.matching.matches(self.node, gpu_model));
         let discount = discount.map_or(Ppm::ZERO, |discount| discount.part);
         let position = u64::try_from(position).unwrap_or(u64::MAX);
-        self.rows(gpu_model).find_map(|row| row.quote(wanted, discount, position))
+        let quote = self.rows(gpu_model).find_map(|row| row.quote(wanted, discount, position))?;
+        // What was bought outright is no instance that the next rule would have a price of.
+        let of_others = || self.rows(gpu_model).find_map(|row| row.on_demand(position));
+        let list = quote.list.or_else(|| (quote.price_model != PriceModel::Owned).then(of_others)?);
+        Some(Quote { list, ..quote })
     }
 
-    fn wanted(&self, gpu_model: &str) -> PriceModel {
+    /// The price model that is asked for a GPU of a model, whether it has a price or not.
+    #[must_use]
+    pub fn wanted(&self, gpu_model: &str) -> PriceModel {
         let applying = self.applying(gpu_model).find_map(|it| it.price_model);
         let by_label = self.capacity_type.as_ref().map(|it| it.price_model);
         self.told.or(applying).or(by_label).or(self.sheet.usual_price_model).unwrap_or_default()
@@ -255,10 +262,9 @@ impl Row<'_> {
     fn quote(&self, wanted: PriceModel, discount: Ppm, position: u64) -> Option<Quote> {
         let (price, price_model) = self.prices.applying(wanted)?;
         let discount = if price_model.is_discounted() { discount } else { Ppm::ZERO };
-        let part = |price: Rate| price.part(position, self.gpus.into());
         Some(Quote {
-            effective: part(price.less(discount)),
-            list: self.prices.on_demand.map(part),
+            effective: price.less(discount).part(position, self.gpus.into()),
+            list: self.on_demand(position),
             price_model,
             fell_back: price_model != wanted,
             rule: self.rule,
@@ -267,6 +273,10 @@ impl Row<'_> {
             source: self.prices.source(price_model).cloned(),
             discount,
         })
+    }
+
+    fn on_demand(&self, position: u64) -> Option<Rate> {
+        self.prices.on_demand.map(|price| price.part(position, self.gpus.into()))
     }
 }
 

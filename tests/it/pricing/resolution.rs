@@ -455,6 +455,22 @@ fn what_spot_saved_is_the_difference_of_two_prices() {
 }
 
 #[test]
+fn a_spot_price_alone_is_compared_with_the_next_price_on_demand() {
+    let list = |text, labels: Labels<'_>, told| {
+        let sheet = pricing_file::sheet(Some(parse(text).unwrap()), Some(pricing_file::catalogue()));
+        let node = facts(&sheet, labels, 8);
+        let quote = sheet.on(&node, told).quote("nvidia-h100-80gb", 0).unwrap();
+        (quote.effective.dollars_per_hour(), quote.list.map(|rate| rate.dollars_per_hour()))
+    };
+    let spot = "gpu_pricing: { nvidia-h100-80gb: { spot: 2.2 } }";
+    let gke: Labels<'_> = &[(GKE_SPOT, "true"), (REGION, "us-central1"), (TYPE, "a3-highgpu-8g")];
+    assert_eq!(list(spot, gke, None), (2.2, Some(11.061_25)));
+    assert_eq!(list(spot, &[(KARPENTER, "spot")], None), (2.2, Some(6.88)));
+    // What was bought is no instance that somebody rents out.
+    assert_eq!(list(OWNED, &[("pool", "dgx")], None), (1.390_326_575, None));
+}
+
+#[test]
 fn without_a_catalogue_the_model_decides() {
     let sheet = pricing_file::sheet(None, None);
     let node = facts(&sheet, &[(GKE_SPOT, "true"), (REGION, "us-central1"), (TYPE, "a3-highgpu-8g")], 8);
