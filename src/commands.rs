@@ -151,7 +151,7 @@ fn quote_as_json(asked: &Asked, quote: Option<&Quote>, prices: &NodePrices<'_>, 
         "list_dollars_per_hour": dollars(quote.and_then(|quote| quote.list)),
         "dollars_per_month": quote.map(|quote| quote.effective.over(prices.month()).dollars()),
         "price_model": quote.map(|quote| quote.price_model.as_str()),
-        "wanted_price_model": prices.price_model().as_str(),
+        "wanted_price_model": prices.wanted(&asked.model).as_str(),
         "fell_back": quote.map(|quote| quote.fell_back),
         "discount_percent": quote.map(|quote| percent(quote.discount)),
         "rule": quote.map_or_else(|| "unpriced".to_owned(), Quote::rule_in_full),
@@ -181,8 +181,9 @@ fn quote_as_cells(
         "node",
         if node.is_empty() { "nothing is known of it".to_owned() } else { node.join(", ") },
     ));
-    let wanted = prices.price_model().as_str();
-    let by = prices.capacity_type().map(|it| format!(" (its label {} says {})", it.label, it.name));
+    let wanted = prices.wanted(&asked.model).as_str();
+    let by = prices.capacity_type().filter(|it| it.price_model.as_str() == wanted);
+    let by = by.map(|it| format!(" (its label {} says {})", it.label, it.name));
     table.push(row("bought", format!("{wanted}{}", by.unwrap_or_default())));
     let Some(quote) = quote else {
         table.push(row("price", "none is known: the GPU is unpriced".to_owned()));

@@ -167,10 +167,13 @@ impl PriceSheet {
 // === impl NodePrices ===
 
 impl NodePrices<'_> {
-    /// The price model that applies to the node as a whole.
+    /// The price model by which the node's GPUs, given by their models, are priced: the one that all of them have. If
+    /// they differ, or there are none, it is that of the node without regard to its GPUs.
     #[must_use]
-    pub fn price_model(&self) -> PriceModel {
-        self.wanted("")
+    pub fn price_model<'a>(&self, gpu_models: impl IntoIterator<Item = &'a str>) -> PriceModel {
+        let mut wanted = gpu_models.into_iter().map(|model| self.wanted(model));
+        let first = wanted.next().filter(|first| wanted.all(|other| other == *first));
+        first.unwrap_or_else(|| self.wanted(""))
     }
 
     /// How long a month is where a price is told per month.
