@@ -76,12 +76,12 @@ fn a_described_node_has_a_price_and_a_reason() {
     check(
         &["price", "list", "--gpu=Tesla T4", "--provider=azure", "--region=eastus"],
         &expect![[r#"
-        GPU        PROVIDER  REGION  INSTANCE TYPE          GPUS  PER GPU  INSTANCE ON DEMAND  INSTANCE SPOT  INSTANCE 1 YEAR  INSTANCE 3 YEARS  AS OF
-        nvidia-t4  azure     eastus  Standard_NC16as_T4_v3  1     1.204      -     -       -        2026-06-18
-        nvidia-t4  azure     eastus  Standard_NC4as_T4_v3   1     0.526      -     -       -        2026-06-18
-        nvidia-t4  azure     eastus  Standard_NC64as_T4_v3  4     4.352      -     -       -        2026-06-18
-        nvidia-t4  azure     eastus  Standard_NC8as_T4_v3   1     0.752      -     -       -        2026-06-18
-    "#]],
+            GPU        PROVIDER  REGION  INSTANCE TYPE          GPUS  PER GPU  INSTANCE ON DEMAND  INSTANCE SPOT  INSTANCE 1 YEAR  INSTANCE 3 YEARS  AS OF
+            nvidia-t4  azure     eastus  Standard_NC16as_T4_v3  1     1.204    1.204               -              -                -                 2026-06-18
+            nvidia-t4  azure     eastus  Standard_NC4as_T4_v3   1     0.526    0.526               -              -                -                 2026-06-18
+            nvidia-t4  azure     eastus  Standard_NC64as_T4_v3  4     1.088    4.352               -              -                -                 2026-06-18
+            nvidia-t4  azure     eastus  Standard_NC8as_T4_v3   1     0.752    0.752               -              -                -                 2026-06-18
+        "#]],
     );
 }
 
