@@ -16,6 +16,21 @@ use crate::observation::{Node, Ppm, UnixTime};
 const LABELS: [&str; 3] =
     ["node.kubernetes.io/instance-type", "topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
+/// The columns of the catalogue. A GPU's price is on demand; the other prices are of all the GPUs of an instance.
+const COLUMNS: [&str; 11] = [
+    "GPU",
+    "PROVIDER",
+    "REGION",
+    "INSTANCE TYPE",
+    "GPUS",
+    "PER GPU",
+    "INSTANCE ON DEMAND",
+    "INSTANCE SPOT",
+    "INSTANCE 1 YEAR",
+    "INSTANCE 3 YEARS",
+    "AS OF",
+];
+
 /// A GPU whose price is asked for.
 struct Asked {
     /// Its UUID; `None` for one that was only described.
@@ -55,8 +70,6 @@ pub fn price_of_node(
 /// Writes rows of the catalogue, sorted by GPU model, provider, region and instance type.
 pub fn list(args: &ListArgs, catalogue: &Catalogue, out: &mut impl Write) -> io::Result<()> {
     let model = args.gpu.as_deref().map(gpu_model::of_product);
-    let is =
-        |wanted: Option<&str>, found: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(found));
     let mut rows: Vec<&Arc<Instance>> = catalogue
         .instances()
         .filter(|it| is(model.as_deref(), &it.gpu_model))
@@ -66,27 +79,42 @@ pub fn list(args: &ListArgs, catalogue: &Catalogue, out: &mut impl Write) -> io:
     rows.sort_by_cached_key(|it| key(it));
     match args.output {
         Output::Json => write_json(&rows.into_iter().map(|it| row_as_json(it)).collect(), out),
+        Output::Table if rows.is_empty() => Ok(()),
         Output::Table => {
-            let mut table = vec![
-                [
-                    "GPU",
-                    "PROVIDER",
-                    "REGION",
-                    "INSTANCE TYPE",
-                    "GPUS",
-                    "ON DEMAND",
-                    "SPOT",
-                    "1 YEAR",
-                    "3 YEARS",
-                    "AS OF",
-                ]
-                .map(str::to_owned)
-                .to_vec(),
-            ];
+            let mut table = vec![COLUMNS.map(str::to_owned).to_vec()];
             table.extend(rows.into_iter().map(|it| row_as_cells(it)));
             write_table(&table, out)
         }
     }
+}
+
+/// Why nothing of the catalogue is listed, in a sentence for people; `None` if something is.
+#[must_use]
+pub fn why_nothing_is_listed(args: &ListArgs, catalogue: &Catalogue) -> Option<String> {
+    let model = args.gpu.as_deref().map(gpu_model::of_product);
+    let (model, provider, region) = (model.as_deref(), args.provider.as_deref(), args.region.as_deref());
+    let fits = |model, provider, region| {
+        let fits = |it: &Arc<Instance>| {
+            is(model, &it.gpu_model) && is(provider, &it.provider) && is(region, &it.region)
+        };
+        catalogue.instances().any(fits)
+    };
+    let none = |fits: bool, what: &str, wanted: Option<&str>| {
+        (!fits).then(|| format!("no instance of the catalogue {what} {}", wanted.unwrap_or_default()))
+    };
+    if catalogue.instances().next().is_none() {
+        return Some("the catalogue is off".to_owned());
+    }
+    none(fits(model, None, None), "has the GPU", model)
+        .or_else(|| none(fits(None, provider, None), "is of the provider", provider))
+        .or_else(|| none(fits(None, None, region), "is in the region", region))
+        .or_else(|| none(fits(model, provider, region), "fits all that was asked", None))
+        .map(|line| line.trim_end().to_owned())
+}
+
+/// Whether what was found is what is wanted, if anything is, however its case was written.
+fn is(wanted: Option<&str>, found: &str) -> bool {
+    wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
 }
 
 /// The node that the flags describe.
@@ -151,7 +179,7 @@ fn quote_as_json(asked: &Asked, quote: Option<&Quote>, prices: &NodePrices<'_>, 
         "list_dollars_per_hour": dollars(quote.and_then(|quote| quote.list)),
         "dollars_per_month": quote.map(|quote| quote.effective.over(prices.month()).dollars()),
         "price_model": quote.map(|quote| quote.price_model.as_str()),
-        "wanted_price_model": prices.price_model().as_str(),
+        "wanted_price_model": prices.wanted(&asked.model).as_str(),
         "fell_back": quote.map(|quote| quote.fell_back),
         "discount_percent": quote.map(|quote| percent(quote.discount)),
         "rule": quote.map_or_else(|| "unpriced".to_owned(), Quote::rule_in_full),
@@ -181,8 +209,9 @@ fn quote_as_cells(
         "node",
         if node.is_empty() { "nothing is known of it".to_owned() } else { node.join(", ") },
     ));
-    let wanted = prices.price_model().as_str();
-    let by = prices.capacity_type().map(|it| format!(" (its label {} says {})", it.label, it.name));
+    let wanted = prices.wanted(&asked.model).as_str();
+    let by = prices.capacity_type().filter(|it| it.price_model.as_str() == wanted);
+    let by = by.map(|it| format!(" (its label {} says {})", it.label, it.name));
     table.push(row("bought", format!("{wanted}{}", by.unwrap_or_default())));
     let Some(quote) = quote else {
         table.push(row("price", "none is known: the GPU is unpriced".to_owned()));
@@ -224,9 +253,10 @@ fn row_as_cells(row: &Instance) -> Vec<String> {
     let price = |model| row.prices.under(model).map_or_else(|| "-".to_owned(), |rate| rate.to_string());
     let models = [PriceModel::OnDemand, PriceModel::Spot, PriceModel::Reserved1y, PriceModel::Reserved3y];
     let names = [&row.gpu_model, &row.provider, &row.region, &row.instance_type].map(ToString::to_string);
+    let per_gpu = row.prices.on_demand.map_or_else(|| "-".to_owned(), |it| row.per_gpu(it).to_string());
     let gpus = row.gpus.map_or_else(|| "part".to_owned(), |gpus| gpus.to_string());
     let day = row.prices.oldest().map_or_else(|| "-".to_owned(), |day| day.to_string());
-    names.into_iter().chain([gpus]).chain(models.map(price)).chain([day]).collect()
+    names.into_iter().chain([gpus, per_gpu]).chain(models.map(price)).chain([day]).collect()
 }
 
 fn write_json(value: &Value, out: &mut impl Write) -> io::Result<()> {

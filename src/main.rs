@@ -87,6 +87,8 @@ fn answer(answered: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(answered)) {
         Ok(()) => 0,
+        // Whoever reads it has seen enough.
+        Err(error) if is_broken_pipe(&error) => 0,
         Err(error) => {
             // There is nobody left to tell when the terminal is gone.
             let _ = writeln!(io::stderr(), "{error:#}");
@@ -95,6 +97,10 @@ fn answer(answered: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     };
     // The threads that read the driver may hang in it: they are not waited for.
     std::process::exit(code.into())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn refuse(error: &clap::Error) -> ExitCode {

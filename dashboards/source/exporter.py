@@ -124,8 +124,10 @@ def prices():
         "Prices in force",
         "Where do prices come from, and how old is the oldest?",
         {"instance": "Instance"},
-        [column("Oldest price of", f"max by (instance) (gpu_cost_exporter_pricing_as_of_timestamp_seconds{{{HERE}}}) * 1000",
-                MOMENT),
+        [column("Your oldest price of", "max by (instance) "
+                f'(gpu_cost_exporter_pricing_as_of_timestamp_seconds{{prices="own", {HERE}}}) * 1000', MOMENT),
+         column("Oldest built-in price of", "max by (instance) "
+                f'(gpu_cost_exporter_pricing_as_of_timestamp_seconds{{prices="built_in", {HERE}}}) * 1000', MOMENT),
          column("File read", f"max by (instance) (gpu_cost_exporter_pricing_last_reload_successful{{{HERE}}})", NUMBER,
                 steps=[(None, "red"), (1, "green")])],
         width=10,

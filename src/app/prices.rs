@@ -1,6 +1,6 @@
 //! What is asked about prices.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +26,12 @@ pub async fn price(args: Args, question: PriceArgs, out: &mut impl Write) -> any
     let read = file.map(|path| read_or_refuse(&path)).transpose()?;
     let sheet = pricing_file::sheet(read, catalogue(asked.catalogue.unwrap_or(args.pricing_catalogue)));
     if let Some(PriceCommand::List(list)) = &question.list {
-        return Ok(commands::list(list, &sheet.catalogue.unwrap_or_default(), out)?);
+        let catalogue = sheet.catalogue.unwrap_or_default();
+        if let Some(why) = commands::why_nothing_is_listed(list, &catalogue) {
+            // There is nobody left to tell when the terminal is gone.
+            let _ = writeln!(io::stderr(), "{why}");
+        }
+        return Ok(commands::list(list, &catalogue, out)?);
     }
     let question = PriceArgs { price_model: question.price_model.or(args.pricing_model), ..question };
     if !question.is_about_this_node() {

@@ -59,7 +59,7 @@ pub struct PriceArgs {
 /// Another question about prices.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PriceCommand {
-    /// List the catalogue: what instances cost, by GPU model, provider and region.
+    /// List the catalogue: what whole instances with all their GPUs cost per hour, and one of these GPUs on demand.
     List(ListArgs),
 }
 

@@ -138,17 +138,18 @@ impl Meter {
             let quote = prices.quote(&model, position);
             OpenGpu::new(gpu, model, quote, claims, &pods)
         };
+        let gpus: Vec<OpenGpu> = gpus.into_iter().zip(attributed.gpus).enumerate().map(open).collect();
         Open {
             // What was charged stays charged: an observation from the past opens no time a second time.
             at: before.map_or(seen.at, |open| open.at.max(seen.at)),
             seen: seen.without_gpus(),
             resumed: false,
-            gpus: gpus.into_iter().zip(attributed.gpus).enumerate().map(open).collect(),
             conflicts: attributed.conflicts,
             unmapped: attributed.unmapped,
-            price_model: prices.price_model(),
+            price_model: prices.price_model(gpus.iter().map(|gpu| &*gpu.model)),
             capacity_type: prices.capacity_type().cloned(),
             energy: self.prices.energy.as_ref().map(|terms| terms.at(seen.wall, &node)),
+            gpus,
             node,
         }
     }

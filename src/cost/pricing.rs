@@ -91,7 +91,8 @@ pub struct NodePrices<'a> {
 pub struct Quote {
     /// What the GPU costs.
     pub effective: Rate,
-    /// What it costs on demand without a discount, for comparison; `None` when there is no on-demand price.
+    /// What it costs on demand without a discount, for comparison: by the rule that matched or else by the first one
+    /// after it. `None` when none has an on-demand price, and for what was bought if its own rule has none.
     pub list: Option<Rate>,
     /// The price model that `effective` is of.
     pub price_model: PriceModel,
@@ -147,23 +148,32 @@ impl PriceSheet {
         NodePrices { sheet: self, node, told, capacity_type, instance: instance() }
     }
 
-    /// The day of the oldest price that the operator wrote, or else of the oldest built-in price.
+    /// The day of the oldest price that the operator wrote; `None` if none of them is dated.
     #[must_use]
-    pub fn as_of(&self) -> Option<Date> {
+    pub fn own_as_of(&self) -> Option<Date> {
         let overrides = self.overrides.iter().filter_map(|it| it.prices.as_ref()).filter_map(|it| match it {
             OverridePrices::Gpu(prices) | OverridePrices::Node { prices, .. } => prices.oldest(),
         });
-        overrides.chain(self.file.as_of()).min().or_else(|| self.built_in.as_of())
+        overrides.chain(self.file.as_of()).min()
+    }
+
+    /// The day of the oldest price of the built-in list; `None` if none of them is dated.
+    #[must_use]
+    pub fn built_in_as_of(&self) -> Option<Date> {
+        self.built_in.as_of()
     }
 }
 
 // === impl NodePrices ===
 
 impl NodePrices<'_> {
-    /// The price model that applies to the node as a whole.
+    /// The price model by which the node's GPUs, given by their models, are priced: the one that all of them have. If
+    /// they differ, or there are none, it is that of the node without regard to its GPUs.
     #[must_use]
-    pub fn price_model(&self) -> PriceModel {
-        self.wanted("")
+    pub fn price_model<'a>(&self, gpu_models: impl IntoIterator<Item = &'a str>) -> PriceModel {
+        let mut wanted = gpu_models.into_iter().map(|model| self.wanted(model));
+        let first = wanted.next().filter(|first| wanted.all(|other| other == *first));
+        first.unwrap_or_else(|| self.wanted(""))
     }
 
     /// How long a month is where a price is told per month.
@@ -186,10 +196,16 @@ impl NodePrices<'_> {
         let discount = self.sheet.discounts.iter().find(|it| it.matching.matches(self.node, gpu_model));
         let discount = discount.map_or(Ppm::ZERO, |discount| discount.part);
         let position = u64::try_from(position).unwrap_or(u64::MAX);
-        self.rows(gpu_model).find_map(|row| row.quote(wanted, discount, position))
+        let quote = self.rows(gpu_model).find_map(|row| row.quote(wanted, discount, position))?;
+        // What was bought outright is no instance that the next rule would have a price of.
+        let of_others = || self.rows(gpu_model).find_map(|row| row.on_demand(position));
+        let list = quote.list.or_else(|| (quote.price_model != PriceModel::Owned).then(of_others)?);
+        Some(Quote { list, ..quote })
     }
 
-    fn wanted(&self, gpu_model: &str) -> PriceModel {
+    /// The price model that is asked for a GPU of a model, whether it has a price or not.
+    #[must_use]
+    pub fn wanted(&self, gpu_model: &str) -> PriceModel {
         let applying = self.applying(gpu_model).find_map(|it| it.price_model);
         let by_label = self.capacity_type.as_ref().map(|it| it.price_model);
         self.told.or(applying).or(by_label).or(self.sheet.usual_price_model).unwrap_or_default()
@@ -249,10 +265,9 @@ impl Row<'_> {
     fn quote(&self, wanted: PriceModel, discount: Ppm, position: u64) -> Option<Quote> {
         let (price, price_model) = self.prices.applying(wanted)?;
         let discount = if price_model.is_discounted() { discount } else { Ppm::ZERO };
-        let part = |price: Rate| price.part(position, self.gpus.into());
         Some(Quote {
-            effective: part(price.less(discount)),
-            list: self.prices.on_demand.map(part),
+            effective: price.less(discount).part(position, self.gpus.into()),
+            list: self.on_demand(position),
             price_model,
             fell_back: price_model != wanted,
             rule: self.rule,
@@ -261,6 +276,10 @@ impl Row<'_> {
             source: self.prices.source(price_model).cloned(),
             discount,
         })
+    }
+
+    fn on_demand(&self, position: u64) -> Option<Rate> {
+        self.prices.on_demand.map(|price| price.part(position, self.gpus.into()))
     }
 }
 

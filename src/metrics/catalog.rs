@@ -225,8 +225,8 @@ catalog! {
             "When the price file could last be read, in seconds since the epoch, over restarts where state is kept. Absent if it never could.";
         PricingInfo: Info "gpu_cost_exporter_pricing_info" &["source", "hash"],
             "Which prices are in force; always 1. source=file is the price file as it stands, last_good as it last could be read, built_in the built-in prices alone; hash has the first 16 digits of that file's SHA-256, as sha256sum shows them.";
-        PricingAsOf: Reading "gpu_cost_exporter_pricing_as_of_timestamp_seconds" &[],
-            "The day of the oldest price in force, in seconds since the epoch: of the operator's prices if he dated one, else of the built-in list. Absent if none is dated.";
+        PricingAsOf: Reading "gpu_cost_exporter_pricing_as_of_timestamp_seconds" &["prices"],
+            "The day of the oldest price, in seconds since the epoch: prices=own is of those that the operator wrote, built_in of the built-in list. Absent where none is dated.";
     }
 }
 

@@ -105,6 +105,9 @@ pub(super) fn add_grounds(families: &mut Families, report: &Report) {
     families.add(Id::SeriesDropped, &["finished_pods"], unit::count(report.dropped_pods));
     families.add(Id::SeriesDropped, &["payers"], unit::count(folded));
     families.add(Id::AllocationConflicts, &[], unit::count(report.allocation_conflicts));
-    let as_of = report.prices.as_of().map(|date| unit::count(date.unix_seconds()));
-    families.add_some(Id::PricingAsOf, &[], as_of);
+    let days = [("own", report.prices.own_as_of()), ("built_in", report.prices.built_in_as_of())];
+    for (prices, day) in days {
+        let day = day.map(|day| unit::count(day.unix_seconds()));
+        families.add_some(Id::PricingAsOf, &[prices], day);
+    }
 }

@@ -9,8 +9,8 @@ use crate::cost::money::Rate;
 /// What instances cost at their list price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
-    /// By instance type in lower case, then by region: an instance type is asked for more often than a region.
-    instances: BTreeMap<String, BTreeMap<Arc<str>, Arc<Instance>>>,
+    /// By instance type, then by region, both in lower case: an instance type is asked for more often than a region.
+    instances: BTreeMap<String, BTreeMap<String, Arc<Instance>>>,
 }
 
 /// An instance type in one region of one provider.
@@ -36,14 +36,15 @@ impl Catalogue {
     /// Adds an instance; the last of two with the same provider, region and type counts.
     pub fn insert(&mut self, instance: Instance) {
         let regions = self.instances.entry(instance.instance_type.to_ascii_lowercase()).or_default();
-        regions.insert(Arc::clone(&instance.region), Arc::new(instance));
+        regions.insert(instance.region.to_ascii_lowercase(), Arc::new(instance));
     }
 
     /// The row of a provider, region and instance type, however its case was written.
     #[must_use]
     pub fn instance(&self, provider: &str, region: &str, instance_type: &str) -> Option<&Arc<Instance>> {
         let regions = self.instances.get(&instance_type.to_ascii_lowercase())?;
-        regions.get(region).filter(|instance| &*instance.provider == provider)
+        let instance = regions.get(&region.to_ascii_lowercase())?;
+        instance.provider.eq_ignore_ascii_case(provider).then_some(instance)
     }
 
     /// The only provider that has an instance type; `None` if none or several have it.

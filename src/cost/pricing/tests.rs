@@ -83,6 +83,28 @@ fn the_price_of_a_node_is_the_sum_of_its_gpus() {
 }
 
 #[test]
+fn a_node_is_bought_as_all_its_gpus_are() {
+    let spot = Override {
+        name: "spot".into(),
+        matching: Match { gpu_model: Some("a".into()), ..Match::default() },
+        valid_from: None,
+        valid_until: None,
+        price_model: Some(PriceModel::Spot),
+        prices: None,
+    };
+    let sheet = PriceSheet { overrides: vec![spot], ..PriceSheet::default() };
+    let node = node(&[]);
+    for (models, expected) in [
+        (&["a", "a"][..], PriceModel::Spot),
+        (&["b"], PriceModel::OnDemand),
+        (&["a", "b"], PriceModel::OnDemand),
+        (&[], PriceModel::OnDemand),
+    ] {
+        assert_eq!(sheet.on(&node, None).price_model(models.iter().copied()), expected, "{models:?}");
+    }
+}
+
+#[test]
 fn labels_tell_the_provider() {
     let aws = ("eks.amazonaws.com/nodegroup", "gpu");
     for (labels, expected) in [

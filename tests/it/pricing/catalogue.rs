@@ -83,6 +83,13 @@ fn check(sheet: &PriceSheet, row: &BTreeMap<&str, &str>, wanted: PriceModel, pri
 }
 
 #[test]
+fn the_day_of_the_built_in_list_is_not_one_that_the_operator_wrote() {
+    let sheet = sheet();
+    assert_eq!(sheet.own_as_of(), None);
+    assert!(sheet.built_in_as_of().is_some());
+}
+
+#[test]
 fn every_price_of_both_tables_is_found() {
     let sheet = sheet();
     let (mut on_demand, mut spot, mut committed) = (0, 0, 0);

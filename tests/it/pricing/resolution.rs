@@ -398,6 +398,14 @@ const CASES: &[Case] = &[
         "0.30452 reserved_1y catalogue:aws/us-east-1/g4dn.xlarge@2025-11-30",
     ),
     (DISCOUNTS, &[], (T4, 1), None, "0.263 on_demand built_in"),
+    // However the case was written.
+    (
+        NONE,
+        &[(AKS, "gpu"), (REGION, "EastUS"), (TYPE, "standard_nd96isr_h100_v5")],
+        (H100, 8),
+        None,
+        "12.29 on_demand catalogue:azure/eastus/Standard_ND96isr_H100_v5@2026-06-18",
+    ),
     // Currencies, days, names, and hardware of one's own.
     (EURO, &[], (H100, 8), None, "5.5 on_demand file"),
     (EURO, &[], (T4, 1), None, "0.526 on_demand built_in"),
@@ -444,6 +452,22 @@ fn what_spot_saved_is_the_difference_of_two_prices() {
     let quote = sheet.on(&node, None).quote("nvidia-h100-80gb", 0).unwrap();
     let list = quote.list.unwrap().nanos_per_hour();
     assert_eq!((list, list - quote.effective.nanos_per_hour()), (11_061_250_000, 4_735_057_375));
+}
+
+#[test]
+fn a_spot_price_alone_is_compared_with_the_next_price_on_demand() {
+    let list = |text, labels: Labels<'_>, told| {
+        let sheet = pricing_file::sheet(Some(parse(text).unwrap()), Some(pricing_file::catalogue()));
+        let node = facts(&sheet, labels, 8);
+        let quote = sheet.on(&node, told).quote("nvidia-h100-80gb", 0).unwrap();
+        (quote.effective.dollars_per_hour(), quote.list.map(|rate| rate.dollars_per_hour()))
+    };
+    let spot = "gpu_pricing: { nvidia-h100-80gb: { spot: 2.2 } }";
+    let gke: Labels<'_> = &[(GKE_SPOT, "true"), (REGION, "us-central1"), (TYPE, "a3-highgpu-8g")];
+    assert_eq!(list(spot, gke, None), (2.2, Some(11.061_25)));
+    assert_eq!(list(spot, &[(KARPENTER, "spot")], None), (2.2, Some(6.88)));
+    // What was bought is no instance that somebody rents out.
+    assert_eq!(list(OWNED, &[("pool", "dgx")], None), (1.390_326_575, None));
 }
 
 #[test]
