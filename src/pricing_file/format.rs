@@ -33,11 +33,7 @@ const MIG_SHARES: &[&str] = &["compute", "memory", "blend"];
 const SHARING_POLICIES: &[&str] = &["slots", "active"];
 /// Keys and values that somebody may look for here and that contradict the ledger; an empty value is any.
 const REFUSED: &[(&str, &str, &str)] = &[
-    (
-        "shared_costs",
-        "",
-        "what nobody holds is a line of its own",
-    ),
+    ("shared_costs", "", "what nobody holds is a line of its own"),
     (
         "price_basis",
         "gpu_only",

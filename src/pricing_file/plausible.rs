@@ -165,7 +165,7 @@ fn beside_list(
     let matched =
         |key: &str| rules::get(item, "match").and_then(|it| rules::get(it, key)).and_then(rules::text);
     let instance_type = matched("instance_type").filter(|it| known.catalogue.of_type(it).next().is_some());
-    let model = matched("gpu_model").map(|model| gpu_model::of_product(model));
+    let model = matched("gpu_model").map(gpu_model::of_product);
     let of_gpu = known.of_model_or_any(model.as_deref());
     let span = match (column, instance_type) {
         (_, Some(it)) => span_of_type(known.catalogue, it, column == "node_pricing").unwrap_or(of_gpu.span()),

@@ -460,7 +460,10 @@ fn a_spot_price_alone_is_compared_with_the_next_price_on_demand() {
         let sheet = pricing_file::sheet(Some(parse(text).unwrap()), Some(pricing_file::catalogue()));
         let node = facts(&sheet, labels, 8);
         let quote = sheet.on(&node, told).quote("nvidia-h100-80gb", 0).unwrap();
-        (quote.effective.dollars_per_hour(), quote.list.map(|rate| rate.dollars_per_hour()))
+        (
+            quote.effective.dollars_per_hour(),
+            quote.list.map(gpu_cost_exporter::cost::money::Rate::dollars_per_hour),
+        )
     };
     let spot = "gpu_pricing: { nvidia-h100-80gb: { spot: 2.2 } }";
     let gke: Labels<'_> = &[(GKE_SPOT, "true"), (REGION, "us-central1"), (TYPE, "a3-highgpu-8g")];
