@@ -29,7 +29,7 @@ pub use self::own::{Process, ProcessReading};
 use self::catalog::Id;
 use self::families::Families;
 use crate::cost::money::{Cost, GpuTime, Grams, Rate};
-use crate::cost::pricing::{EnergyRates, Quote};
+use crate::cost::pricing::{Electricity, EnergyRates, Quote};
 use crate::cost::report::{DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine};
 use crate::observation::{CostLabels, Mig, MigDevice, Span};
 use crate::status::Published;
@@ -118,9 +118,7 @@ fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
     families.add_some(Id::DeviceMemoryTotal, uuid, gpu.memory.map(|memory| unit::count(memory.total)));
     families.add_some(Id::DevicePower, uuid, gpu.power_milliwatts.map(unit::from_milli));
     families.add_some(Id::DevicePowerLimit, uuid, gpu.power_limit_milliwatts.map(unit::from_milli));
-    families.add_some(Id::DeviceEnergy, uuid, line.energy_millijoules.map(unit::from_milli));
-    families.add_some(Id::DeviceEnergyDollars, uuid, line.electricity.cost.map(Cost::dollars));
-    families.add_some(Id::DeviceCo2e, uuid, line.electricity.co2e.map(Grams::grams));
+    add_energy(families, &gpu.uuid, line.energy_millijoules, line.electricity);
     families.add_some(Id::DeviceForeignUtilization, uuid, line.foreign_utilization.map(unit::ratio));
     add_events(families, &gpu.uuid, line.bands, &line.xids);
     add_gaps(families, &gpu.uuid, line.unobserved, line.rebooting, line.recovered);
@@ -135,16 +133,25 @@ fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
 /// What was counted of a GPU that is no longer there. It has no price and is not expected to be seen.
 fn add_former_device(families: &mut Families, line: &FormerDevice) {
     let uuid = &*line.uuid;
-    for state in State::ALL {
-        let dollars = dollars(&line.totals, state, false);
-        families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars);
-        families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
-    }
-    families.add_some(Id::DeviceEnergy, &[uuid], line.energy_millijoules.map(unit::from_milli));
-    families.add_some(Id::DeviceEnergyDollars, &[uuid], line.electricity.cost.map(Cost::dollars));
-    families.add_some(Id::DeviceCo2e, &[uuid], line.electricity.co2e.map(Grams::grams));
+    families.count_from(Some(line.since));
+    add_spent(families, uuid, &line.totals, false);
+    add_energy(families, uuid, line.energy_millijoules, line.electricity);
     add_events(families, uuid, line.bands, &line.xids);
     add_gaps(families, uuid, line.unobserved, line.rebooting, line.recovered);
+}
+
+/// What a GPU has cost and how long, in every state.
+fn add_spent(families: &mut Families, uuid: &str, totals: &Totals, has_price: bool) {
+    for state in STATES {
+        families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars(totals, state, has_price));
+        families.add(Id::DeviceSeconds, &[uuid, state.as_str()], totals.time(state).seconds());
+    }
+}
+
+fn add_energy(families: &mut Families, uuid: &str, millijoules: Option<u128>, electricity: Electricity) {
+    families.add_some(Id::DeviceEnergy, &[uuid], millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergyDollars, &[uuid], electricity.cost.map(Cost::dollars));
+    families.add_some(Id::DeviceCo2e, &[uuid], electricity.co2e.map(Grams::grams));
 }
 
 fn add_events(families: &mut Families, uuid: &str, bands: [GpuTime; 3], xids: &[XidLine]) {
@@ -166,11 +173,7 @@ fn add_gaps(families: &mut Families, uuid: &str, gaps: GpuTime, reboots: GpuTime
 
 fn add_device_money(families: &mut Families, line: &DeviceLine) {
     let uuid = &*line.gpu.uuid;
-    for state in STATES {
-        let dollars = dollars(&line.totals, state, line.quote.is_some());
-        families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars);
-        families.add(Id::DeviceSeconds, &[uuid, state.as_str()], line.totals.time(state).seconds());
-    }
+    add_spent(families, uuid, &line.totals, line.quote.is_some());
     let effective = line.quote.as_ref().map(|quote| quote.effective.dollars_per_hour());
     let list = line.quote.as_ref().and_then(|quote| quote.list).map(Rate::dollars_per_hour);
     families.add_some(Id::DevicePrice, &[uuid, "effective"], effective);

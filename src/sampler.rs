@@ -182,8 +182,12 @@ impl Sampler {
         Ok(())
     }
 
-    /// Puts in force what the price file says.
+    /// Puts in force what the price file says, if it says something else.
     fn put_terms_in_force(&mut self) {
+        // Whoever reads the file may have ended; what was read last is in force then.
+        if !self.files.prices.has_changed().unwrap_or(false) {
+            return;
+        }
         let Priced { terms, status, source: _ } = self.files.prices.borrow_and_update().clone();
         self.meter.set_terms(terms);
         self.status.pricing = status;

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime};
-use gpu_cost_exporter::cost::report::{PodLine, Report, State, Totals};
+use gpu_cost_exporter::cost::pricing::Electricity;
+use gpu_cost_exporter::cost::report::{FormerDevice, PodLine, Report, State, Totals};
 use gpu_cost_exporter::http::Limits;
 use gpu_cost_exporter::metrics::catalog::{CATALOG, Kind};
 use gpu_cost_exporter::metrics::{self, Format, Level, Process, ProcessReading, Settings};
@@ -192,6 +193,18 @@ fn each_counter_says_when_it_was_zero() {
     let mut report = rich_report::report();
     (report.devices[0].since, report.pods[0].since) = (at(1_700_000_000_250), at(1_700_000_001_000));
     report.showback.iter_mut().for_each(|line| line.since = at(1_700_000_002_000));
+    report.former_devices = vec![FormerDevice {
+        uuid: "GPU-former".into(),
+        since: at(1_700_000_003_000),
+        totals: report.devices[0].totals.clone(),
+        energy_millijoules: None,
+        electricity: Electricity::default(),
+        bands: [GpuTime::ZERO; 3],
+        xids: Vec::new(),
+        unobserved: GpuTime::ZERO,
+        rebooting: GpuTime::ZERO,
+        recovered: GpuTime::ZERO,
+    }];
     let (started, began) = (published().status.started.unwrap(), report.ledger_start);
     let (device, pod) = (report.devices[0].gpu.uuid.to_string(), report.pods[0].pod.to_string());
     let families = client_model::decode(&render(&of(report), &Process::current().read(), Format::Protobuf));
@@ -208,6 +221,7 @@ fn each_counter_says_when_it_was_zero() {
     for (name, label, value, expected) in [
         ("gpu_cost_device_dollars_total", "gpu_uuid", &*device, Some(1_700_000_000_250)),
         ("gpu_cost_device_energy_joules_total", "gpu_uuid", &device, Some(1_700_000_000_250)),
+        ("gpu_cost_device_dollars_total", "gpu_uuid", "GPU-former", Some(1_700_000_003_000)),
         ("gpu_cost_pod_dollars_total", "pod", &pod, Some(1_700_000_001_000)),
         ("gpu_cost_showback_dollars_total", "", "", Some(1_700_000_002_000)),
         ("gpu_cost_exporter_allocation_conflicts_total", "", "", millis(began)),
