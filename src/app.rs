@@ -225,11 +225,11 @@ fn terms(files: &Files) -> Terms {
 fn follow_files(mut prices: PriceFile, mut labels: LabelsFile, told: HangUps, parts: &mut Parts) {
     let HangUps { prices: told_prices, labels: told_labels } = told;
     parts.spawn(async {
-        files::follow(move |is_told| prices.look(is_told), told_prices).await;
+        files::follow(move |is_told| prices.look(is_told), Some(told_prices)).await;
         "the watch of the price file"
     });
     parts.spawn(async {
-        files::follow(move |is_told| labels.look(is_told), told_labels).await;
+        files::follow(move |is_told| labels.look(is_told), Some(told_labels)).await;
         "the watch of the file of labels"
     });
 }

@@ -16,6 +16,9 @@ use crate::observation::{Node, Ppm, UnixTime};
 const LABELS: [&str; 3] =
     ["node.kubernetes.io/instance-type", "topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
+/// The labels that name a node's GPU: GPU feature discovery's and GKE's.
+const GPU_LABELS: [&str; 2] = ["nvidia.com/gpu.product", "cloud.google.com/gke-accelerator"];
+
 /// The columns of the catalogue. A GPU's price is on demand; the other prices are of all the GPUs of an instance.
 const COLUMNS: [&str; 11] = [
     "GPU",
@@ -41,11 +44,34 @@ struct Asked {
 /// Writes what a GPU of the described node costs, and why.
 pub fn price(args: &PriceArgs, sheet: &PriceSheet, now: UnixTime, out: &mut impl Write) -> io::Result<()> {
     let facts = described(args, sheet, now);
-    let instance = instance_of(sheet, &facts);
-    let named = args.gpu.as_deref().map(gpu_model::of_product);
-    let model = named.or_else(|| instance.map(|it| Arc::clone(&it.gpu_model)));
+    let model = named(args).or_else(|| instance_of(sheet, &facts).map(|it| Arc::clone(&it.gpu_model)));
     let asked = Asked { uuid: None, model: model.unwrap_or_else(|| gpu_model::of_product("")) };
     answer(&sheet.on(&facts, args.price_model), &facts, &[asked], args.output, out)
+}
+
+/// What of a described node looks like a slip, in sentences for people.
+#[must_use]
+pub fn what_looks_odd(args: &PriceArgs, sheet: &PriceSheet, now: UnixTime) -> Vec<String> {
+    let facts = described(args, sheet, now);
+    let instance = instance_of(sheet, &facts);
+    let mut odd = Vec::new();
+    match (named(args), instance) {
+        (Some(gpu), Some(it)) if gpu != it.gpu_model => odd
+            .push(format!("{} has {}, not {gpu}: the answer is about {gpu}", it.instance_type, it.gpu_model)),
+        (None, None) => odd.push("which GPU is not known: name it with --gpu".to_owned()),
+        _ => {}
+    }
+    if instance.is_some() && facts.region.is_none() {
+        odd.push("the list price of an instance depends on its region: name it with --region".to_owned());
+    }
+    odd
+}
+
+/// The GPU that was named, by the flag or else by a label.
+fn named(args: &PriceArgs) -> Option<Arc<str>> {
+    let labelled = |key: &str| args.labels.iter().find(|(name, _)| name == key).map(|(_, value)| &**value);
+    let name = args.gpu.as_deref().or_else(|| GPU_LABELS.into_iter().find_map(labelled));
+    name.map(gpu_model::of_product)
 }
 
 /// Writes what the GPUs of a real node cost, and why; each is given by its UUID and its product name.

@@ -32,6 +32,7 @@ pub mod demo;
 
 // The files that people write and keep.
 mod watched_file;
+mod kept_file;
 pub mod pricing_file;
 pub mod labels_file;
 pub mod web_config;

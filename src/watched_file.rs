@@ -28,9 +28,9 @@ pub(crate) struct WatchedFile {
     seen: Option<Identity>,
 }
 
-/// What tells one content of a path from another.
+/// What tells one content of a path from another. Links are followed, so that the swap of a `ConfigMap`'s links is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Identity {
+pub(crate) enum Identity {
     /// No file can be found at the path.
     Nothing,
     /// The path leads here.
@@ -88,7 +88,8 @@ impl WatchedFile {
 // === impl Identity ===
 
 impl Identity {
-    fn of(path: &Path) -> Self {
+    /// What is at a path now.
+    pub(crate) fn of(path: &Path) -> Self {
         let Ok(found) = fs::metadata(path) else { return Self::Nothing };
         Self::File {
             device: found.dev(),

@@ -1,5 +1,6 @@
 //! The files that people write: looked at for ever, told once.
 
+use std::future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,14 +38,14 @@ pub(super) struct HangUps {
     pub(super) labels: Signal,
 }
 
-/// Looks at a file for ever, and at once whenever the process is told to (SIGHUP); `look` is given whether it was told.
-/// Whatever comes of it, nobody else waits for a disk that is slow.
-pub(super) async fn follow<F: FnMut(bool) + Send + 'static>(mut look: F, mut told: Signal) {
+/// Looks at a file for ever, and at once whenever the process is told to, if a signal (SIGHUP) tells it; `look` is given
+/// whether it was told. Whatever comes of it, nobody else waits for a disk that is slow.
+pub(super) async fn follow<F: FnMut(bool) + Send + 'static>(mut look: F, mut told: Option<Signal>) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let is_told = tokio::select! {
-            Some(()) = told.recv() => true,
+            Some(()) = recv(&mut told) => true,
             _ = looks.tick() => false,
         };
         let looking = spawn_blocking(move || {
@@ -55,6 +56,14 @@ pub(super) async fn follow<F: FnMut(bool) + Send + 'static>(mut look: F, mut tol
             Ok(back) => look = back,
             Err(error) => return warn!("failed to look at a file: {error}"),
         }
+    }
+}
+
+/// Waits for the signal; for ever if there is none.
+async fn recv(told: &mut Option<Signal>) -> Option<()> {
+    match told {
+        Some(signal) => signal.recv().await,
+        None => future::pending().await,
     }
 }
 

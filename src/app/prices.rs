@@ -27,18 +27,25 @@ pub async fn price(args: Args, question: PriceArgs, out: &mut impl Write) -> any
     let sheet = pricing_file::sheet(read, catalogue(asked.catalogue.unwrap_or(args.pricing_catalogue)));
     if let Some(PriceCommand::List(list)) = &question.list {
         let catalogue = sheet.catalogue.unwrap_or_default();
-        if let Some(why) = commands::why_nothing_is_listed(list, &catalogue) {
-            // There is nobody left to tell when the terminal is gone.
-            let _ = writeln!(io::stderr(), "{why}");
-        }
+        tell(commands::why_nothing_is_listed(list, &catalogue));
         return Ok(commands::list(list, &catalogue, out)?);
     }
     let question = PriceArgs { price_model: question.price_model.or(args.pricing_model), ..question };
     if !question.is_about_this_node() {
-        return Ok(commands::price(&question, &sheet, clock::wall(), out)?);
+        let now = clock::wall();
+        tell(commands::what_looks_odd(&question, &sheet, now));
+        return Ok(commands::price(&question, &sheet, now, out)?);
     }
     let (node, gpus) = this_node(&args).await;
     Ok(commands::price_of_node(&question, &sheet, (&node, clock::wall()), &gpus, out)?)
+}
+
+/// Tells people something that is no part of the answer.
+fn tell(lines: impl IntoIterator<Item = String>) {
+    for line in lines {
+        // There is nobody left to tell when the terminal is gone.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
 }
 
 /// What the price file says, or every mistake in it.

@@ -2,22 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::Parts;
-use super::files::told;
+use super::files::{self, told};
 use crate::clock;
 use crate::status::{Source, SourceStatus};
 use crate::web_config::{self, Files, Problem, Reading, WebConfig};
-
-/// How often the files are looked at. What is written is read when it has not changed for as long: who writes a file may
-/// not be done with it, or with the key beside the certificate.
-const PERIOD: Duration = Duration::from_secs(1);
 
 /// What was given to the program is wrong, every mistake has been told, and trying again will not help.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +51,9 @@ pub(super) fn read(file: Option<PathBuf>, parts: &mut Parts) -> Result<Web, Wron
     tell(&path, &config, &warnings);
     let (config, latest) = watch::channel(Arc::new(config));
     let (status, followed) = watch::channel(status(&[], None));
-    let following = Follower { path, seen: files.clone(), read: files, config, status }.run();
-    parts.spawn(async {
-        following.await;
+    let mut follower = Follower { path, seen: files.clone(), read: files, config, status };
+    parts.spawn(async move {
+        files::follow(move |_| follower.look(), None).await;
         "the follower of the web configuration"
     });
     Ok(Web { config: latest, followed: Some(followed) })
@@ -94,20 +87,9 @@ fn status(problems: &[String], before: Option<&SourceStatus>) -> SourceStatus {
 // === impl Follower ===
 
 impl Follower {
-    async fn run(mut self) {
-        let mut looks = interval(PERIOD);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            looks.tick().await;
-            // A disk that hangs holds this thread, and nobody else.
-            match spawn_blocking(move || self.look()).await {
-                Ok(follower) => self = follower,
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn look(mut self) -> Self {
+    /// Reads the files anew when they have not changed for as long as from one look to the next: who writes a file may not
+    /// be done with it, or with the key beside the certificate.
+    fn look(&mut self) {
         let now = self.read.now();
         let has_rested = now == std::mem::replace(&mut self.seen, now.clone());
         if now != self.read && has_rested {
@@ -116,7 +98,6 @@ impl Follower {
             self.read = files;
             self.take(result);
         }
-        self
     }
 
     fn take(&self, result: Result<(WebConfig, Vec<Problem>), Vec<Problem>>) {

@@ -15,7 +15,7 @@ pub struct PriceArgs {
     #[command(subcommand)]
     pub list: Option<PriceCommand>,
 
-    /// The GPU, by any of its names. [default: those of this node, or those that the instance type has]
+    /// The GPU, by any of its names. [default: those of this node, or as the label or the instance type says]
     #[arg(long, value_name = "NAME")]
     pub gpu: Option<String>,
 
@@ -104,7 +104,7 @@ pub struct SheetArgs {
 pub enum Output {
     /// A table for people.
     Table,
-    /// JSON for machines.
+    /// JSON for machines: one answer about a GPU that was described, a list of them about this node's.
     Json,
 }
 

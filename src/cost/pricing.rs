@@ -148,19 +148,20 @@ impl PriceSheet {
         NodePrices { sheet: self, node, told, capacity_type, instance: instance() }
     }
 
-    /// The day of the oldest price that the operator wrote; `None` if none of them is dated.
+    /// The day of the oldest price that the operator wrote and that holds on a day; `None` if none of them is dated.
     #[must_use]
-    pub fn own_as_of(&self) -> Option<Date> {
-        let overrides = self.overrides.iter().filter_map(|it| it.prices.as_ref()).filter_map(|it| match it {
+    pub fn own_as_of(&self, today: Date) -> Option<Date> {
+        let holding = self.overrides.iter().filter(|it| it.holds(today));
+        let overrides = holding.filter_map(|it| it.prices.as_ref()).filter_map(|it| match it {
             OverridePrices::Gpu(prices) | OverridePrices::Node { prices, .. } => prices.oldest(),
         });
-        overrides.chain(self.file.as_of()).min()
+        overrides.chain(self.file.as_of(today)).min()
     }
 
-    /// The day of the oldest price of the built-in list; `None` if none of them is dated.
+    /// The day of the oldest price of the built-in list that holds on a day; `None` if none of them is dated.
     #[must_use]
-    pub fn built_in_as_of(&self) -> Option<Date> {
-        self.built_in.as_of()
+    pub fn built_in_as_of(&self, today: Date) -> Option<Date> {
+        self.built_in.as_of(today)
     }
 }
 

@@ -9,6 +9,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 use super::catalog::{Id, Kind};
 use super::families::Families;
 use super::unit;
+use crate::cost::pricing::Date;
 use crate::cost::report::Report;
 use crate::status::{PricingStatus, Published, SourceStatus};
 
@@ -105,7 +106,8 @@ pub(super) fn add_grounds(families: &mut Families, report: &Report) {
     families.add(Id::SeriesDropped, &["finished_pods"], unit::count(report.dropped_pods));
     families.add(Id::SeriesDropped, &["payers"], unit::count(folded));
     families.add(Id::AllocationConflicts, &[], unit::count(report.allocation_conflicts));
-    let days = [("own", report.prices.own_as_of()), ("built_in", report.prices.built_in_as_of())];
+    let (sheet, today) = (&report.prices, Date::of(report.wall));
+    let days = [("own", sheet.own_as_of(today)), ("built_in", sheet.built_in_as_of(today))];
     for (prices, day) in days {
         let day = day.map(|day| unit::count(day.unix_seconds()));
         families.add_some(Id::PricingAsOf, &[prices], day);

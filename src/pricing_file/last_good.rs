@@ -1,11 +1,12 @@
 //! The last price file that was right, kept where it outlives the process.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Problem;
+use crate::kept_file;
 use crate::observation::UnixTime;
 use crate::yaml::text;
 
@@ -40,20 +41,11 @@ impl LastGood {
         Ok(Some((text::read(&self.path())?, UnixTime::from_millis(kept_at.saturating_mul(1_000)))))
     }
 
-    /// Keeps a text in the place of the one before. Whenever the machine stops, one of the two is there as a whole.
+    /// Keeps a text in the place of the one before.
     pub fn keep(&self, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.directory)?;
-        let new = self.directory.join(format!("{NAME}.new"));
-        write_through(&new, text)?;
-        fs::rename(new, self.path())?;
-        File::open(&self.directory)?.sync_all()
+        kept_file::replace(&self.path(), text.as_bytes())
     }
-}
-
-fn write_through(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]

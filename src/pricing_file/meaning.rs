@@ -126,6 +126,7 @@ impl Reader {
         table.changes.sort_by_key(|change| change.from);
         for (_, server) in root.rows("owned_hardware") {
             let model = server.text("gpu_model").map(gpu_model::of_product);
+            let model = model.map(|name| Arc::from(table.meant_by(&name)));
             if let Some((model, rate)) = model.zip(owned(server.0).rate()) {
                 table.models.entry(Arc::clone(&model)).or_default();
                 let changes = table.changes.iter_mut().filter(|change| change.model.as_ref() == Some(&model));

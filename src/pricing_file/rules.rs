@@ -35,6 +35,7 @@ pub(super) fn check(root: &Node, known: Option<&Known<'_>>) -> Findings {
     }
     plausible::old(&mut found, root, "", known.and_then(|known| known.today));
     currency(&mut found, &sections, &right);
+    bought_once(&mut found, &sections);
     if found.count() == 0 && sections.iter().all(|section| section.name == "schema_version") {
         found.problem(root, "", format!("expected {FILE_EXPECTED}, found neither"));
     }
@@ -180,6 +181,18 @@ fn aliases(found: &mut Findings, rows: &BTreeMap<String, &Entry<'_>>) {
     }
 }
 
+/// The models of `gpu_pricing` by their other names.
+fn aliased(section: &Entry<'_>) -> BTreeMap<String, String> {
+    let Value::Map(rows) = &section.value.value else { return BTreeMap::new() };
+    let of_row = |(name, row): &(Node, Node)| {
+        let model = text(name).map(model_of)?;
+        let names = maps(row).filter_map(|map| list(map, "aliases")).flatten().filter_map(text);
+        let alias = |name| (gpu_model::of_product(name).to_string(), model.clone());
+        Some(names.map(alias).collect::<Vec<_>>())
+    };
+    rows.iter().filter_map(of_row).flatten().collect()
+}
+
 /// The model that a row of `gpu_pricing` is for.
 fn model_of(name: &str) -> String {
     if name.eq_ignore_ascii_case(DEFAULT) {
@@ -222,7 +235,6 @@ fn discounts(found: &mut Findings, section: &Entry<'_>) {
 }
 
 fn owned_hardware(found: &mut Findings, section: &Entry<'_>, expected: &str, shape: &Shape) {
-    bought_once(found, section);
     for row in found.entries(section.value, &section.path, expected) {
         let before = found.count();
         shape::check(found, &row, shape);
@@ -247,15 +259,19 @@ fn server(found: &mut Findings, row: &Entry<'_>) {
     found.problem(row.value, &row.path, message);
 }
 
-/// A GPU model has one price under which it is owned.
-fn bought_once(found: &mut Findings, section: &Entry<'_>) {
+/// A GPU model has one price under which it is owned, by whichever of its names.
+fn bought_once(found: &mut Findings, sections: &[Entry<'_>]) {
+    let of = |name: &str| sections.iter().find(|section| section.name == name);
+    let Some(section) = of("owned_hardware") else { return };
     let Value::Map(servers) = &section.value.value else { return };
+    let meant = of("gpu_pricing").map(aliased).unwrap_or_default();
     let mut known: BTreeMap<String, (&str, usize)> = BTreeMap::new();
     for (key, server) in servers {
         let Some((name, written)) = text(key).zip(get(server, "gpu_model")) else { continue };
         let Some(model) = text(written).map(|model| gpu_model::of_product(model).to_string()) else {
             continue;
         };
+        let model = meant.get(&model).cloned().unwrap_or(model);
         if let Some((other, line)) = known.get(&model) {
             let message = format!(
                 "expected one server per GPU model, found `{}` in line {line} for {}, too",

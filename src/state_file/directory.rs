@@ -9,6 +9,7 @@ use super::Identity;
 use super::envelope::{self, Problem};
 use super::wire::WireState;
 use crate::cost::meter::Kept;
+use crate::kept_file;
 use crate::observation::UnixTime;
 
 /// What survives a power loss.
@@ -161,10 +162,7 @@ impl Directory {
 
     /// Writes a state so that it survives a power loss.
     pub(super) fn sync(&self, bytes: &[u8]) -> Result<(), Error> {
-        let (temporary, path) = (self.path.join("ledger.json.new"), self.path.join(SNAPSHOT));
-        let written = envelope::write_synced(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| File::open(&self.path)?.sync_all());
+        let written = kept_file::replace(&self.path.join(SNAPSHOT), bytes);
         written.map_err(|source| Error::Write { file: SNAPSHOT, source })
     }
 }

@@ -8,7 +8,7 @@
 //! follows after them is left over from a longer state.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use crc32fast::Hasher;
@@ -126,11 +126,4 @@ fn line(sequence: u64, rest: &[u8]) -> String {
     hasher.update(said.as_bytes());
     hasher.update(rest);
     format!("{said}{:08x}\n", hasher.finalize())
-}
-
-/// Makes a file with these bytes that survives a power loss.
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }

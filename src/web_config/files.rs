@@ -1,20 +1,15 @@
 //! The files that the web configuration consists of.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::watched_file::Identity;
 use crate::yaml::problem::Problem;
 use crate::yaml::text;
 
 /// Files, and what they looked like just before they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files(BTreeMap<PathBuf, Option<Mark>>);
-
-/// What changes when a file is written or replaced: device, inode, size and both times, in nanoseconds. Links are
-/// followed, so that the swap of a `ConfigMap`'s or a Secret's links is a change.
-type Mark = (u64, u64, u64, (i64, i64), (i64, i64));
+pub struct Files(BTreeMap<PathBuf, Identity>);
 
 /// Where relative paths begin, and what was read there.
 pub(super) struct Origin<'a> {
@@ -27,20 +22,14 @@ pub(super) struct Origin<'a> {
 impl Files {
     /// Notes what the file at `path` looks like, as it is to be read.
     pub(super) fn mark(&mut self, path: &Path) {
-        self.0.insert(path.to_owned(), mark(path));
+        self.0.insert(path.to_owned(), Identity::of(path));
     }
 
     /// The same files as they look now.
     #[must_use]
     pub fn now(&self) -> Self {
-        Self(self.0.keys().map(|path| (path.clone(), mark(path))).collect())
+        Self(self.0.keys().map(|path| (path.clone(), Identity::of(path))).collect())
     }
-}
-
-fn mark(path: &Path) -> Option<Mark> {
-    let file = fs::metadata(path).ok()?;
-    let modified = (file.mtime(), file.mtime_nsec());
-    Some((file.dev(), file.ino(), file.size(), modified, (file.ctime(), file.ctime_nsec())))
 }
 
 // === impl Origin ===

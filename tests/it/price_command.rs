@@ -137,6 +137,38 @@ fn how_a_gpu_was_bought_may_depend_on_its_model() {
 }
 
 #[test]
+fn a_label_names_the_gpu() {
+    for (label, model) in [
+        ("nvidia.com/gpu.product=Tesla-T4", "nvidia-t4"),
+        ("nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3-SHARED", "nvidia-h100-80gb"),
+        ("cloud.google.com/gke-accelerator=nvidia-l4", "nvidia-l4"),
+    ] {
+        assert_eq!(answer(&["price", "--label", label])["gpu_model"], json!(model));
+    }
+    let told = answer(&["price", "--gpu=l4", "--label=nvidia.com/gpu.product=Tesla-T4"]);
+    assert_eq!(told["gpu_model"], json!("nvidia-l4"));
+}
+
+#[test]
+fn what_looks_like_a_slip_is_said_beside_the_answer() {
+    let h100 = "a3-highgpu-8g has nvidia-h100-80gb, not nvidia-t4: the answer is about nvidia-t4\n";
+    let region = "the list price of an instance depends on its region: name it with --region\n";
+    let gpu = "which GPU is not known: name it with --gpu\n";
+    for (args, expected) in [
+        (&[&["--gpu=t4"], A3].concat()[..], h100),
+        (&["--instance-type=p5.48xlarge", "--zone=us-east-1a"], region),
+        (&["--zone=us-east-1a"], gpu),
+        (&["--region=us-east-1", "--instance-type=p99.large"], gpu),
+        (A3, ""),
+        (&["--gpu=t4"], ""),
+    ] {
+        let (code, out, error) = run(&[&["price", "--output=json"], args].concat());
+        assert_eq!((code, &*error), (Some(0), expected), "{args:?}");
+        serde_json::from_str::<Value>(&out).expect("the answer alone");
+    }
+}
+
+#[test]
 fn a_list_says_why_it_is_empty() {
     for (args, expected) in [
         (&["--region=us-nowhere-1"][..], "no instance of the catalogue is in the region us-nowhere-1"),

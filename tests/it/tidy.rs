@@ -62,6 +62,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "demo", ours: &["observation"], crates: &["serde", "serde_yaml"] },
     // The files that people write and keep.
     Layer { module: "watched_file", ours: &["yaml"], crates: &[] },
+    Layer { module: "kept_file", ours: &[], crates: &[] },
     Layer {
         module: "pricing_file",
         ours: &[
@@ -71,13 +72,14 @@ const LAYERS: &[Layer] = &[
             "cost::money",
             "cost::pricing",
             "yaml",
+            "kept_file",
         ],
         crates: &["ring::digest", "serde", "serde_json", "serde_yaml"],
     },
     Layer { module: "labels_file", ours: &["apiserver", "yaml"], crates: &[] },
     Layer {
         module: "web_config",
-        ours: &["yaml"],
+        ours: &["yaml", "watched_file"],
         crates: &["base64", "bcrypt", "humantime", "hyper::header", "tokio_rustls::rustls"],
     },
     Layer { module: "trace", ours: &["observation"], crates: &["serde", "serde_json", "thiserror"] },
@@ -93,6 +95,7 @@ const LAYERS: &[Layer] = &[
             "cost::report",
             "clock",
             "status",
+            "kept_file",
             "trace",
         ],
         crates: &["crc32fast", "serde", "serde_json", "thiserror", "tokio", "tracing"],

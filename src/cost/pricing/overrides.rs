@@ -70,9 +70,13 @@ impl Override {
     /// Whether it applies to the GPUs of a model on a node today.
     #[must_use]
     pub fn applies(&self, node: &NodeFacts, gpu_model: &str) -> bool {
-        self.valid_from.is_none_or(|from| from <= node.today)
-            && self.valid_until.is_none_or(|until| node.today < until)
-            && self.matching.matches(node, gpu_model)
+        self.holds(node.today) && self.matching.matches(node, gpu_model)
+    }
+
+    /// Whether it applies to anything on a day.
+    #[must_use]
+    pub fn holds(&self, today: Date) -> bool {
+        self.valid_from.is_none_or(|from| from <= today) && self.valid_until.is_none_or(|until| today < until)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What GPUs cost as people write it down: by model and by the way in which the capacity was bought.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cost::money::Rate;
@@ -199,8 +199,14 @@ impl PriceTable {
     /// The prices of a model on a day.
     #[must_use]
     pub fn row(&self, model: &str, today: Date) -> Option<&Prices> {
-        let model = self.aliases.get(model).map_or(model, |meant| &**meant);
+        let model = self.meant_by(model);
         self.change(Some(model), today).or_else(|| self.models.get(model))
+    }
+
+    /// The model that a normalised name means: another one if it is an alias, else itself.
+    #[must_use]
+    pub fn meant_by<'a>(&'a self, name: &'a str) -> &'a str {
+        self.aliases.get(name).map_or(name, |model| &**model)
     }
 
     /// The prices of the models that are not listed, on a day.
@@ -209,10 +215,13 @@ impl PriceTable {
         self.change(None, today).or(self.default.as_ref())
     }
 
-    /// The day of the oldest price that is dated.
+    /// The day of the oldest dated price among those that hold on a day.
     #[must_use]
-    pub fn as_of(&self) -> Option<Date> {
-        self.models.values().chain(&self.default).filter_map(Prices::oldest).min()
+    pub fn as_of(&self, today: Date) -> Option<Date> {
+        let changed = self.changes.iter().filter_map(|change| change.model.as_ref());
+        let models: BTreeSet<&Arc<str>> = self.models.keys().chain(changed).collect();
+        let rows = models.into_iter().filter_map(|model| self.row(model, today));
+        rows.chain(self.default_row(today)).filter_map(Prices::oldest).min()
     }
 
     fn change(&self, model: Option<&str>, today: Date) -> Option<&Prices> {

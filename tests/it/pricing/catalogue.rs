@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use gpu_cost_exporter::cost::gpu_model;
 use gpu_cost_exporter::cost::money::Rate;
-use gpu_cost_exporter::cost::pricing::{NodeFacts, NodePrices, PriceModel, PriceRule, PriceSheet, Quote};
+use gpu_cost_exporter::cost::pricing::{
+    Date, NodeFacts, NodePrices, PriceModel, PriceRule, PriceSheet, Quote,
+};
 use gpu_cost_exporter::observation::{Node, UnixTime};
 use gpu_cost_exporter::pricing_file;
 
@@ -85,8 +87,27 @@ fn check(sheet: &PriceSheet, row: &BTreeMap<&str, &str>, wanted: PriceModel, pri
 #[test]
 fn the_day_of_the_built_in_list_is_not_one_that_the_operator_wrote() {
     let sheet = sheet();
-    assert_eq!(sheet.own_as_of(), None);
-    assert!(sheet.built_in_as_of().is_some());
+    let today = Date::from_calendar(2026, 8, 1).unwrap();
+    assert_eq!(sheet.own_as_of(today), None);
+    assert!(sheet.built_in_as_of(today).is_some());
+}
+
+#[test]
+fn a_price_that_holds_no_longer_or_not_yet_is_not_old() {
+    let file = super::parse(
+        "gpu_pricing:\n  nvidia-t4:\n    - { on_demand: 1, as_of: 2024-01-01 }\n    \
+         - { valid_from: 2026-07-01, on_demand: 2, as_of: 2026-06-20 }\n    \
+         - { valid_from: 2026-09-01, on_demand: 3, as_of: 2026-05-01 }\n\
+         overrides:\n  - { match: { region: x }, valid_until: 2026-03-01, as_of: 2024-02-01, gpu_pricing: { spot: 1 } }\n  \
+         - { match: { region: y }, valid_from: 2026-08-15, as_of: 2026-04-01, gpu_pricing: { spot: 1 } }\n",
+    );
+    let sheet = pricing_file::sheet(Some(file.unwrap()), None);
+    let on = |month, day| {
+        let day = sheet.own_as_of(Date::from_calendar(2026, month, day).unwrap());
+        day.map(|day| day.to_string()).unwrap()
+    };
+    assert_eq!([on(1, 1), on(4, 1)], ["2024-01-01", "2024-01-01"]);
+    assert_eq!([on(8, 1), on(8, 15), on(9, 1)], ["2026-06-20", "2026-04-01", "2026-04-01"]);
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use gpu_cost_exporter::cost::attribution::{MigShare, SharingPolicy};
 use gpu_cost_exporter::cost::gpu_model;
-use gpu_cost_exporter::cost::money::Rate;
 use gpu_cost_exporter::cost::pricing::{Date, Intensity, Match, OverridePrices, PriceModel, Prices};
 use gpu_cost_exporter::pricing_file::PricingFile;
 use serde_yaml::Value;
@@ -16,6 +15,8 @@ use serde_yaml::Value;
 #[derive(Debug, Default)]
 pub(super) struct Meant {
     pub(super) numbers: BTreeMap<String, f64>,
+    /// By which part a number may be off, where it is computed in twelve decimals.
+    pub(super) tolerances: BTreeMap<String, f64>,
     pub(super) words: BTreeMap<String, String>,
 }
 
@@ -34,16 +35,16 @@ const MATCH: &[&str] = &["provider", "region", "zone", "instance_type"];
 // === as we read it ===
 
 impl Meant {
-    /// What we made of a file. What follows from owned hardware is not written, so it is left out.
+    /// What we made of a file.
     pub(super) fn by_us(file: &PricingFile) -> Self {
         let mut meant = Self::default();
         for (model, prices) in &file.prices.models {
-            meant.prices(&format!("{model} since ever"), prices, !model.is_empty());
+            meant.prices(&format!("{model} since ever"), prices);
         }
-        file.prices.default.iter().for_each(|prices| meant.prices("default since ever", prices, false));
+        file.prices.default.iter().for_each(|prices| meant.prices("default since ever", prices));
         for change in &file.prices.changes {
             let model = change.model.as_deref().unwrap_or("default");
-            meant.prices(&format!("{model} since {}", change.from), &change.prices, change.model.is_some());
+            meant.prices(&format!("{model} since {}", change.from), &change.prices);
         }
         meant.words_of(file.prices.aliases.iter().map(|(alias, model)| (format!("alias {alias}"), model)));
         for (at, it) in file.overrides.iter().enumerate() {
@@ -55,9 +56,9 @@ impl Meant {
             meant.some_word(&about, "valid_until", day(it.valid_until));
             meant.some_word(&about, "price_model", it.price_model.map(PriceModel::as_str));
             match &it.prices {
-                Some(OverridePrices::Gpu(prices)) => meant.prices(&format!("{about} gpu"), prices, false),
+                Some(OverridePrices::Gpu(prices)) => meant.prices(&format!("{about} gpu"), prices),
                 Some(OverridePrices::Node { prices, gpus }) => {
-                    meant.prices(&format!("{about} node"), prices, false);
+                    meant.prices(&format!("{about} node"), prices);
                     meant.some_number(&about, "gpus", gpus.map(|gpus| u64::from(gpus) * 1_000_000_000));
                 }
                 None => {}
@@ -97,6 +98,7 @@ impl Meant {
             }
             self.number("energy", "pue", energy.pue);
             self.number("energy", "host_factor", energy.host_factor);
+            self.word("energy", "utc_offset", &energy.utc_offset_minutes.to_string());
             for (at, tariff) in energy.tariffs.iter().enumerate() {
                 let about = format!("tariff {at}");
                 let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
@@ -120,10 +122,13 @@ impl Meant {
         self.some_word("file", "sharing_policy", sharing_policy);
     }
 
-    fn prices(&mut self, about: &str, prices: &Prices, may_be_owned: bool) {
-        for name in PRICE_MODELS.iter().filter(|name| !may_be_owned || **name != "owned") {
-            let rate = PriceModel::from_name(name).and_then(|model| prices.under(model));
-            self.some_number(about, name, rate.map(Rate::nanos_per_hour));
+    fn prices(&mut self, about: &str, prices: &Prices) {
+        for name in PRICE_MODELS {
+            let model = PriceModel::from_name(name).unwrap();
+            let Some(rate) = prices.under(model) else { continue };
+            self.number(about, name, rate.nanos_per_hour());
+            self.some_word(about, &format!("{name} source"), prices.source(model));
+            self.some_word(about, &format!("{name} as_of"), prices.as_of(model).map(|day| day.to_string()));
         }
     }
 
@@ -179,13 +184,19 @@ impl Meant {
                 if is_default { "default".to_owned() } else { gpu_model::of_product(name).to_string() };
             for row in rows.as_sequence().unwrap_or(&vec![rows.clone()]) {
                 let since = row.get("valid_from").and_then(Value::as_str).unwrap_or("ever");
-                meant.written_prices(&format!("{model} since {since}"), row, factor, !is_default);
+                meant.written_prices(
+                    &format!("{model} since {since}"),
+                    row,
+                    (row, root.get("as_of")),
+                    factor,
+                );
                 for alias in list(row.get("aliases")) {
                     let alias = gpu_model::of_product(alias.as_str().unwrap());
                     meant.words.insert(format!("alias {alias}"), model.clone());
                 }
             }
         }
+        meant.written_owned(&root);
         for (at, row) in list(root.get("overrides")).iter().enumerate() {
             let about = format!("override {at}");
             let place = (at + 1).to_string();
@@ -197,7 +208,7 @@ impl Meant {
             let (gpu, node) = (row.get("gpu_pricing"), row.get("node_pricing"));
             for (of, prices) in [("gpu", gpu), ("node", node)] {
                 let Some(prices) = prices else { continue };
-                meant.written_prices(&format!("{about} {of}"), prices, factor, false);
+                meant.written_prices(&format!("{about} {of}"), prices, (row, root.get("as_of")), factor);
             }
             if node.is_some() {
                 meant.written_number(&about, "gpus", row.get("gpus_per_node"), 1.0);
@@ -236,6 +247,13 @@ impl Meant {
             for key in ["usd_per_kwh", "gco2e_per_kwh", "pue", "host_factor"] {
                 self.written_number("energy", key, energy.get(key), 1.0);
             }
+            let offset = energy.get("utc_offset").map_or(0, |offset| {
+                let (sign, clock) = offset.as_str().unwrap().split_at(1);
+                let (hours, minutes) = clock.split_once(':').unwrap();
+                let minutes = hours.parse::<i32>().unwrap() * 60 + minutes.parse::<i32>().unwrap();
+                if sign == "-" { -minutes } else { minutes }
+            });
+            self.word("energy", "utc_offset", &offset.to_string());
             for (at, tariff) in list(energy.get("tariff")).iter().enumerate() {
                 let about = format!("tariff {at}");
                 self.word(&about, "from", tariff["from"].as_str().unwrap());
@@ -251,10 +269,60 @@ impl Meant {
         }
     }
 
-    fn written_prices(&mut self, about: &str, row: &Value, factor: f64, may_be_owned: bool) {
-        for name in PRICE_MODELS.iter().filter(|name| !may_be_owned || **name != "owned") {
-            let price = row.get(name).map(|price| price.get("price").unwrap_or(price));
-            self.written_number(about, name, price, factor);
+    /// The prices in a map. Where and when they were read is said by each itself, by the row, or by the file.
+    fn written_prices(
+        &mut self,
+        about: &str,
+        prices: &Value,
+        (row, day): (&Value, Option<&Value>),
+        factor: f64,
+    ) {
+        let source = row.get("source");
+        let name = source.map(|source| source.get("name").unwrap_or(source));
+        let day = row.get("as_of").or(source.and_then(|source| source.get("as_of"))).or(day);
+        for model in PRICE_MODELS {
+            let Some(price) = prices.get(model) else { continue };
+            self.written_number(about, model, Some(price.get("price").unwrap_or(price)), factor);
+            for (key, usual) in [("source", name), ("as_of", day)] {
+                let told = price.get(key).or(usual).and_then(Value::as_str);
+                self.some_word(about, &format!("{model} {key}"), told);
+            }
+        }
+    }
+
+    /// What a server of one's own costs goes to all rows of its GPU that do not say what it costs.
+    fn written_owned(&mut self, root: &Value) {
+        for (_, server) in map(root.get("owned_hardware")) {
+            let model = gpu_model::of_product(server["gpu_model"].as_str().unwrap()).to_string();
+            let model = self.words.get(&format!("alias {model}")).cloned().unwrap_or(model);
+            let ever = format!("{model} since ever");
+            let rows =
+                map(root.get("gpu_pricing")).filter(|(name, _)| *gpu_model::of_product(name) == *model);
+            let rows: Vec<(String, Option<&Value>)> = rows
+                .flat_map(|(_, rows)| rows.as_sequence().map_or(std::slice::from_ref(rows), Vec::as_slice))
+                .map(|row| match row.get("valid_from").and_then(Value::as_str) {
+                    Some(day) => (format!("{model} since {day}"), Some(row)),
+                    None => (ever.clone(), Some(row)),
+                })
+                .collect();
+            let listed = rows.iter().any(|(about, _)| *about == ever);
+            for (about, row) in rows.into_iter().chain((!listed).then_some((ever, None))) {
+                let key = format!("{about} owned");
+                if self.numbers.contains_key(&key) {
+                    continue;
+                }
+                let (rate, tolerance) = rate_of_owned(server);
+                self.numbers.insert(key.clone(), rate * 1e9);
+                self.tolerances.insert(key, tolerance);
+                let source = row.and_then(|row| row.get("source"));
+                let name = source.map(|source| source.get("name").unwrap_or(source));
+                let day =
+                    row.and_then(|row| row.get("as_of")).or(source.and_then(|source| source.get("as_of")));
+                let day = day.or(row.and(root.get("as_of")));
+                for (key, told) in [("source", name), ("as_of", day)] {
+                    self.some_word(&about, &format!("owned {key}"), told.and_then(Value::as_str));
+                }
+            }
         }
     }
 
@@ -275,6 +343,28 @@ impl Meant {
             self.numbers.insert(format!("{about} {name}"), number.as_f64().unwrap() * factor * 1e9);
         }
     }
+}
+
+/// Dollars per hour of one GPU of a server that was bought, by the formula of its documentation, and how far off they may be.
+fn rate_of_owned(server: &Value) -> (f64, f64) {
+    let number = |key: &str, usual: f64| server.get(key).map_or(usual, |value| value.as_f64().unwrap());
+    let (price, life) = (number("server_usd", 0.0) + number("network_usd", 0.0), number("life_years", 0.0));
+    let (residual, per_year) = (number("residual", 0.0), number("cost_of_capital", 0.0));
+    let (interest, months) = (per_year / 12.0, (life * 12.0).floor());
+    let growth = (1.0 + interest).powf(months);
+    let capital = if per_year == 0.0 {
+        price * (1.0 - residual) / (8_760.0 * life)
+    } else {
+        (price - price * residual / growth) * interest / (1.0 - 1.0 / growth) * 12.0 / 8_760.0
+    };
+    let upkeep = number("server_usd", 0.0) * number("opex_pct", 0.0) / 8_760.0;
+    let contracted =
+        server.get("colo_usd_per_kw_month").map(|price| price.as_f64().unwrap() * 12.0 / 8_760.0);
+    let metered = number("load_factor", 1.0) * number("pue", 1.0) * number("usd_per_kwh", 0.0);
+    let power = number("kw", 0.0) * contracted.unwrap_or(metered);
+    let rate = (capital + upkeep + power) / number("gpus", 0.0) / number("availability", 1.0);
+    // Interest per month has twelve decimals, and so has what it grows to.
+    (rate, 1e-9 + if per_year == 0.0 { 0.0 } else { 4e-11 / per_year })
 }
 
 /// The entries of a map; none if there is none.

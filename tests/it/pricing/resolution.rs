@@ -55,6 +55,7 @@ const EURO: &str =
 const DATED: &str = "gpu_pricing: { nvidia-h100-80gb: [{ on_demand: 1 }, { valid_from: 2026-08-01, on_demand: 2 }, { valid_from: 2026-08-02, on_demand: 3 }] }";
 const ALIAS: &str = "gpu_pricing: { nvidia-h100-80gb: { on_demand: 8, aliases: [Engineering Sample] } }";
 const OWNED: &str = "owned_hardware: { dgx: { gpu_model: nvidia-h100-80gb, gpus: 8, server_usd: 300000, life_years: 4, opex_pct: 0.05, kw: 10.2, load_factor: 0.8, usd_per_kwh: 0.08, pue: 1.3 } }\nprice_model_rules: [{ label: pool, values: { dgx: owned } }]";
+const OWNED_ALIAS: &str = "owned_hardware: { dgx: { gpu_model: NVIDIA Sample, gpus: 8, server_usd: 70080, life_years: 1 } }\ngpu_pricing: { nvidia-h100-80gb: { on_demand: 3, aliases: [NVIDIA Sample] } }";
 const OWNED_LATER: &str = "owned_hardware: { dgx: { gpu_model: nvidia-h100-80gb, gpus: 8, server_usd: 70080, life_years: 1 } }\ngpu_pricing: { nvidia-h100-80gb: [{ valid_from: 2026-08-01, on_demand: 3 }] }";
 const FREE: &str = "gpu_pricing: { nvidia-t4: { spot: 0.1 } }";
 
@@ -415,6 +416,7 @@ const CASES: &[Case] = &[
     (OWNED, &[("pool", "dgx")], (H100, 8), None, "1.390326575 owned file"),
     (OWNED, &[], (H100, 8), None, "6.88 on_demand built_in"),
     (OWNED_LATER, &[], (H100, 8), Some(PriceModel::Owned), "1 owned file"),
+    (OWNED_ALIAS, &[], (H100, 8), Some(PriceModel::Owned), "1 owned file"),
 ];
 
 /// What the first GPU of a node costs, under which price model (`!` where it is not the wanted one), and by which rule.

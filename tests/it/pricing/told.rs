@@ -24,6 +24,14 @@ fn a_gpu_model_is_bought_once() {
             line 3, owned_hardware.new.gpu_model: expected one server per GPU model, found `old` in line 2 for nvidia-h100-80gb, too
         "#]],
     );
+    check(
+        "gpu_pricing: { nvidia-b200: { on_demand: 8, aliases: [NVIDIA Sample] } }\nowned_hardware:\n  \
+         a: { gpu_model: NVIDIA Sample, gpus: 8, server_usd: 300000, life_years: 4 }\n  \
+         b: { gpu_model: nvidia-b200, gpus: 8, server_usd: 200000, life_years: 4 }\n",
+        &expect![[r#"
+            line 4, owned_hardware.b.gpu_model: expected one server per GPU model, found `a` in line 3 for nvidia-b200, too
+        "#]],
+    );
 }
 
 #[test]
