@@ -51,9 +51,9 @@ pub(super) fn read(file: Option<PathBuf>, parts: &mut Parts) -> Result<Web, Wron
     tell(&path, &config, &warnings);
     let (config, latest) = watch::channel(Arc::new(config));
     let (status, followed) = watch::channel(status(&[], None));
-    let mut follower = Follower { path, seen: files.clone(), read: files, config, status };
+    let mut reader = Follower { path, seen: files.clone(), read: files, config, status };
     parts.spawn(async move {
-        files::follow(move |_| follower.look(), None).await;
+        files::follow(move |_| reader.look(), None).await;
         "the follower of the web configuration"
     });
     Ok(Web { config: latest, followed: Some(followed) })
