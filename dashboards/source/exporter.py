@@ -74,19 +74,23 @@ def ledger():
     def grows(metric):
         return f"sum by (instance) (increase({metric}{{{HERE}}}[$__rate_interval]))"
 
+    not_written = grows("gpu_cost_exporter_state_write_errors_total")
     return [
         timeseries("Time nobody was looking",
                    "For how many GPU-seconds was no exporter there? unobserved is charged to nobody; recovered is charged as unmeasured.",
                    [query(grows("gpu_cost_ledger_unobserved_seconds_total"), "{{instance}} unobserved"),
-                    query(grows("gpu_cost_ledger_recovered_seconds_total"), "{{instance}} recovered")], SECONDS, width=8),
+                    query(grows("gpu_cost_ledger_recovered_seconds_total"), "{{instance}} recovered")], SECONDS, width=6),
         timeseries("Late ticks", "Which part of the observations took longer than the time between two of them?",
                    query(f"sum by (instance) (rate(gpu_cost_exporter_tick_overruns_total{{{HERE}}}[$__rate_interval])) / "
                          f"sum by (instance) (rate(gpu_cost_exporter_ticks_total{{{HERE}}}[$__rate_interval]))",
-                         "{{instance}}"), PART, width=8),
+                         "{{instance}}"), PART, width=6),
         timeseries("Doubts", "How often do two pods name one GPU, and how many payers share a line because there are too many?",
                    [query(grows("gpu_cost_exporter_allocation_conflicts_total"), "{{instance}} conflicts"),
                     query(grows("gpu_cost_exporter_series_dropped_total"), "{{instance}} payers without a line")],
-                   NUMBER, width=8),
+                   NUMBER, width=6),
+        timeseries("Ledger not written",
+                   "How often could the ledger not be written to disk? What is not written is lost by a restart.",
+                   query(not_written, "{{instance}}"), NUMBER, width=6),
     ]
 
 

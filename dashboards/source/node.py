@@ -1,7 +1,7 @@
 """Every GPU and MIG device: what it is, does, draws and costs: for those who run the nodes."""
 
 from .panels import (
-    BYTES, INVOICE_USD, JOULES, NUMBER, PART, STATES, USD, WATTS, choice, column, dashboard, labels_of, query, row, stat,
+    BYTES, GRAMS, INVOICE_USD, JOULES, NUMBER, PART, STATES, USD, WATTS, choice, column, dashboard, labels_of, query, row, stat,
     table, timeseries,
 )
 from .words import CLUSTER, DEVICE, IDLE, WASTE, per_hour, ratio, spent
@@ -109,12 +109,17 @@ def work():
 def power():
     return [
         timeseries("Power by GPU", "What does each board draw?",
-                   query(f"gpu_cost_device_power_watts{{{BOTH}}} * {NUMBERED}", "{{node}} GPU {{gpu}}"), WATTS, width=10),
+                   query(f"gpu_cost_device_power_watts{{{BOTH}}} * {NUMBERED}", "{{node}} GPU {{gpu}}"), WATTS, width=8),
         stat("Energy", "How much energy did the boards use in the time range?",
-             f"sum(increase(gpu_cost_device_energy_joules_total{{{BOTH}}}[$__range]))", JOULES),
+             f"sum(increase(gpu_cost_device_energy_joules_total{{{BOTH}}}[$__range]))", JOULES, width=3),
+        stat("Electricity",
+             "What did that energy cost, beside the bill? Empty where the price file has no `energy` section.",
+             f"sum(increase(gpu_cost_device_energy_dollars_total{{{BOTH}}}[$__range]))", USD, width=3),
+        stat("CO2e", "What did that energy emit? Empty where the price file has no `energy` section.",
+             f"sum(increase(gpu_cost_device_co2e_grams_total{{{BOTH}}}[$__range]))", GRAMS, width=3),
         timeseries("Dollars per GPU hour at work, by node",
                    "What does an hour of real work cost on each node, if everything else is put on its price?",
-                   query(f"{per_hour(DEVICE, *CHOSEN, by='node')} / {at_work()}", "{{node}}"), width=10),
+                   query(f"{per_hour(DEVICE, *CHOSEN, by='node')} / {at_work()}", "{{node}}"), width=7),
     ]
 
 

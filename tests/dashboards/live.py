@@ -60,13 +60,14 @@ class Demos:
     def __init__(self, binary, number):
         self.nodes = {f"gpu-node-{one}": free_port() for one in range(1, number + 1)}
         self.binary = binary
+        self.directory = tempfile.TemporaryDirectory()
 
     def __enter__(self):
         prices = pathlib.Path(__file__).parent / "pricing.yaml"
         self.processes = [
             subprocess.Popen(
                 [self.binary, "--demo", f"--node.name={node}", f"--pricing.file={prices}",
-                 f"--web.listen-address=127.0.0.1:{port}"],
+                 f"--web.listen-address=127.0.0.1:{port}", f"--state.dir={self.directory.name}/{node}"],
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for node, port in self.nodes.items()
         ]
@@ -76,6 +77,7 @@ class Demos:
         for process in self.processes:
             process.send_signal(signal.SIGKILL)
             process.wait()
+        self.directory.cleanup()
 
 
 def targets_of(demos, servers):
