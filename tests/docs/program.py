@@ -18,7 +18,8 @@ from documents import ROOT, read
 
 BINARY = pathlib.Path(os.environ.get("GPU_COST_EXPORTER", ROOT / "target/debug/gpu-cost-exporter")).resolve()
 NODE = ROOT / "tests/docs/node.ndjson"
-PATIENCE = 30
+# How many seconds anything may take. Generous: a busy machine is no defect.
+PATIENCE = 120
 
 
 @functools.cache
@@ -67,6 +68,15 @@ def running(*arguments, until, directory=None):
         process.kill()
         process.wait()
         log.close()
+
+
+def eventually(look, is_good):
+    """What `look` gives as soon as it is good."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_good(seen := look()):
+        assert time.monotonic() < deadline, f"it stayed {seen}"
+        time.sleep(0.05)
+    return seen
 
 
 def replay():

@@ -124,9 +124,11 @@ class Blocks(unittest.TestCase):
     def equations(self, block):
         """Computes `name = expression` line by line for a demo, and compares with what it says."""
         with program.running("--demo", "--sample.interval=1s", until="SIMULATED") as (_, address):
-            metrics = None
-            while not metrics or not metrics.get("gpu_cost_device_energy_dollars_total"):
-                metrics = files.sums(program.run(f"curl --silent --fail http://{address}/metrics", ROOT)[0])
+            asked = f"curl --silent --fail http://{address}/metrics"
+            metrics = program.eventually(
+                lambda: files.sums(program.run(asked, ROOT)[0]),
+                lambda sums: sums.get("gpu_cost_device_energy_dollars_total"),
+            )
         values = {
             "joules": metrics["gpu_cost_device_energy_joules_total"],
             "host_factor": metrics["gpu_cost_host_power_ratio"],
