@@ -2,6 +2,7 @@
 # Installs what the tests need beside Rust and Python. Says nothing when everything is there.
 #
 #   promtool, prometheus, chromium   Debian packages
+#   curl, jq                         Debian packages; the documents use them
 #   buildah                          Debian package; and in .tools/rootfs.tar the packages that an image is built on
 #   kustomize                        Debian package of a later release, in .tools/bin
 #   prometheus_client, Helm, ...     PyPI, in .tools/venv
@@ -39,6 +40,8 @@ install_packages() {
     has promtool && has prometheus || packages+=(prometheus)
     has chromium || packages+=(chromium)
     has buildah || packages+=(buildah)
+    has curl || packages+=(curl)
+    has jq || packages+=(jq)
     # Debian's own Python comes without the module that makes virtual environments.
     [ -x .tools/venv/bin/python ] || python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} -gt 0 ] || return 0

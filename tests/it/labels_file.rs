@@ -75,8 +75,8 @@ fn the_examples_that_are_shipped_can_be_used() {
         include_str!("../../deploy/kustomize/base/config.yaml").split_once("  labels.yaml: |\n").unwrap();
     let (shipped, _) = manifest.split_once("  pricing.yaml: |\n").unwrap();
     assert_eq!(labels_file::parse(shipped).unwrap(), LabelPolicy::default(), "it changes nothing");
-    let (_, readme) = include_str!("../../README.md").split_once("```yaml\nsources:").unwrap();
-    let (example, _) = readme.split_once("```").unwrap();
+    let (_, document) = include_str!("../../docs/labels.md").split_once("```yaml\nsources:").unwrap();
+    let (example, _) = document.split_once("```").unwrap();
     for example in [shipped.replace("    # ", ""), format!("sources:{example}")] {
         let policy = labels_file::parse(&example).unwrap();
         assert_eq!(

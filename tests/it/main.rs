@@ -88,6 +88,10 @@ mod fuzz;
 #[cfg(test)]
 mod deploy;
 
+// What operators read, and do as it says.
+#[cfg(test)]
+mod documents;
+
 // What Prometheus makes of it: recording rules and alerts, by its own tool.
 #[cfg(test)]
 mod rules;
