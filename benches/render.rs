@@ -37,6 +37,7 @@ fn published(pods: usize) -> Published {
             mig_share: MigShare::default(),
             sharing_policy: SharingPolicy::default(),
             max_age: Span::from_secs(60),
+            containers: false,
         },
     };
     let mut meter = Meter::new(policy, Arc::new(pricing_file::sheet(None, None)));

@@ -30,7 +30,9 @@ use self::catalog::Id;
 use self::families::Families;
 use crate::cost::money::{Cost, GpuTime, Grams, Rate};
 use crate::cost::pricing::{Electricity, EnergyRates, Quote};
-use crate::cost::report::{DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine};
+use crate::cost::report::{
+    ContainerLine, DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine,
+};
 use crate::observation::{CostLabels, Mig, MigDevice, Span};
 use crate::status::Published;
 
@@ -64,6 +66,9 @@ pub enum Level {
     /// Every pod besides.
     #[default]
     Pod,
+    /// Every pod by its containers, as far as the meter told them apart. What it told apart before stays apart whatever
+    /// the level is now, or else a counter would fall where another one rises.
+    Container,
 }
 
 /// One scrape in one format; a function of what it is given and nothing else.
@@ -93,7 +98,7 @@ fn add_report(families: &mut Families, report: &Report, settings: &Settings) {
     for line in &report.showback {
         add_showback(families, line);
     }
-    if settings.level == Level::Pod {
+    if settings.level != Level::Showback {
         for line in &report.pods {
             add_pod(families, line, settings.zero_hold);
         }
@@ -243,11 +248,7 @@ fn add_pod(families: &mut Families, line: &PodLine, zero_hold: Span) {
     let [namespace, name, uid] = pod;
     let has_price = line.live && line.unpriced_gpus == 0 || line.rate.nanos_per_hour() > 0;
     let shown = |counted: f64| if line.age < zero_hold { 0.0 } else { counted };
-    for state in states(&State::HELD, &line.totals) {
-        let labels = &[namespace, name, uid, state.as_str()];
-        families.add_some(Id::PodDollars, labels, dollars(&line.totals, state, has_price).map(shown));
-        families.add(Id::PodSeconds, labels, shown(line.totals.time(state).seconds()));
-    }
+    add_pod_money(families, line, zero_hold, has_price);
     let burst = (has_price || line.totals.cost(State::Used).is_some()).then(|| line.burst.dollars());
     families.add_some(Id::PodBurst, &pod, burst.map(shown));
     let is_unpriced = line.rate.nanos_per_hour() == 0 && line.unpriced_gpus > 0;
@@ -264,6 +265,35 @@ fn add_pod(families: &mut Families, line: &PodLine, zero_hold: Span) {
         families.add_some(Id::PodMemoryUsed, labels, device.memory_used_bytes.map(unit::count));
     }
     add_pod_info(families, line);
+}
+
+/// What a pod has cost and how long: by container where containers are told apart.
+fn add_pod_money(families: &mut Families, line: &PodLine, zero_hold: Span, has_price: bool) {
+    let pod = |container| [&*line.namespace, &*line.pod, &*line.uid, container];
+    if line.containers.is_empty() {
+        add_states(families, pod(""), &line.totals, has_price, line.age >= zero_hold);
+    }
+    for ContainerLine { name, since, age, totals } in &line.containers {
+        families.count_from(Some(*since));
+        add_states(families, pod(name), totals, false, *age >= zero_hold);
+    }
+    families.count_from(Some(line.since));
+}
+
+/// Money and time in every state of what somebody holds, nothing of either until it `is_shown`.
+fn add_states(
+    families: &mut Families,
+    [namespace, pod, uid, container]: [&str; 4],
+    totals: &Totals,
+    has_price: bool,
+    is_shown: bool,
+) {
+    let shown = |counted: f64| if is_shown { counted } else { 0.0 };
+    for state in states(&State::HELD, totals) {
+        let labels = &[namespace, pod, uid, container, state.as_str()];
+        families.add_some(Id::PodDollars, labels, dollars(totals, state, has_price).map(shown));
+        families.add(Id::PodSeconds, labels, shown(totals.time(state).seconds()));
+    }
 }
 
 fn add_pod_info(families: &mut Families, line: &PodLine) {

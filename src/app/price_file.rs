@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::files::WrittenFile;
-use crate::args::{Args, MOUNTED_PRICES};
+use crate::args::{Args, LevelArg, MOUNTED_PRICES};
 use crate::clock;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::Terms;
@@ -45,6 +45,7 @@ struct Typed {
     mig_share: Option<MigShare>,
     sharing_policy: Option<SharingPolicy>,
     max_age: Span,
+    containers: bool,
 }
 
 // === impl PriceFile ===
@@ -56,6 +57,7 @@ impl PriceFile {
             mig_share: args.mig_share.map(Into::into),
             sharing_policy: args.sharing_policy.map(Into::into),
             max_age: super::span(args.kubelet_max_age),
+            containers: args.exposition.level == LevelArg::Container,
         };
         let catalogue = super::prices::catalogue(args.pricing_catalogue);
         let file = WrittenFile::new(Source::Pricing, args.pricing_file.clone(), MOUNTED_PRICES);
@@ -250,6 +252,7 @@ impl Typed {
             mig_share: self.mig_share.or(file.and_then(|file| file.mig_share)).unwrap_or_default(),
             sharing_policy: sharing_policy.unwrap_or_default(),
             max_age: self.max_age,
+            containers: self.containers,
         }
     }
 }
@@ -268,7 +271,8 @@ mod tests {
     /// A price file that nobody has named, at a place where one may be mounted.
     fn mounted(path: &Path) -> (PriceFile, watch::Receiver<Priced>) {
         let file = WrittenFile::new(Source::Pricing, None, path.to_str().unwrap());
-        let typed = Typed { mig_share: None, sharing_policy: None, max_age: Span::from_secs(60) };
+        let typed =
+            Typed { mig_share: None, sharing_policy: None, max_age: Span::from_secs(60), containers: false };
         PriceFile::new(file, None, typed, None, None)
     }
 

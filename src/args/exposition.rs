@@ -11,7 +11,7 @@ use crate::metrics::Level;
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Metrics")]
 pub struct ExpositionArgs {
-    /// Down to what the money is shown: who pays, or every pod besides.
+    /// Down to what the money is shown: who pays, every pod besides, or the containers of each pod.
     #[arg(long = "metrics.level", env = "GPU_COST_METRICS_LEVEL", value_name = "LEVEL")]
     #[arg(default_value = "pod")]
     pub level: LevelArg,
@@ -30,6 +30,8 @@ pub enum LevelArg {
     Showback,
     /// Every pod besides.
     Pod,
+    /// The containers of each pod, as far as the kubelet names them; what a pod had before stays without one.
+    Container,
 }
 
 // === impl LevelArg ===
@@ -39,6 +41,7 @@ impl From<LevelArg> for Level {
         match arg {
             LevelArg::Showback => Self::Showback,
             LevelArg::Pod => Self::Pod,
+            LevelArg::Container => Self::Container,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! GPU sum to one. Which of its devices exist comes from the driver; who holds them comes from the kubelet; where the
 //! kubelet cannot be believed the capacity is `unattributed`, never `unallocated`.
 
+mod containers;
 mod divider;
 mod dynamic;
 mod listing;
@@ -20,6 +21,7 @@ use crate::observation::{Gpu, Mig, MigDevice, Observation, Partition, PodKey, Sp
 use super::report::{Basis, NamedDevice, Sharing, State};
 use super::share::{Division, Share};
 
+pub use self::containers::Containers;
 pub use self::listing::{Held, Identity, Listing};
 pub use self::memory::Memory;
 pub use self::naming::DeviceKey;
@@ -36,6 +38,8 @@ pub struct Rules {
     pub sharing_policy: SharingPolicy,
     /// How old the kubelet's answer may be before it is not believed any more.
     pub max_age: Span,
+    /// Whether what a pod has is divided among its containers, too.
+    pub containers: bool,
 }
 
 /// How large the share of a MIG device is. Never the larger of the two: 4g + 3g would sum to 1.071.
@@ -80,6 +84,8 @@ pub struct Holding {
     pub part: Share,
     /// By what that part is measured.
     pub basis: Basis,
+    /// Which of the pod's containers has which part of that; `None` where nobody says, or nobody asks.
+    pub containers: Option<Arc<Containers>>,
 }
 
 /// The division of one GPU for one interval.

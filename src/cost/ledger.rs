@@ -5,14 +5,19 @@
 //! stays for its retention, so that whoever reads the ledger now and then misses none of it. The fields are public for
 //! whoever keeps the ledger over a restart; nobody else adds to them but through its methods.
 
+mod containers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::observation::{CostLabels, Ppm, Span, UnixTime, Uptime, Workload, Xid};
 
+use super::attribution::Containers;
 use super::money::{Amount, Cost, GpuTime};
 use super::pricing::{Electricity, EnergyRates};
 use super::report::{Payer, State, Totals, XidLine};
+
+pub use self::containers::ContainerAccount;
 
 /// How many payers have a line of their own; what more there are share one, so that the number of series is bounded
 /// and the sum still holds.
@@ -99,6 +104,8 @@ pub struct PodAccount {
     pub description: Description,
     /// Money and time by state.
     pub totals: Totals,
+    /// What of that is known to be which container's, by name; the rest is no container's.
+    pub containers: BTreeMap<Arc<str>, ContainerAccount>,
     /// Work beyond its share.
     pub burst: Cost,
     /// Its part of its GPUs' energy.
@@ -138,6 +145,8 @@ pub struct Charge<'a> {
     pub gpu: &'a Arc<str>,
     /// The pod that holds it, if one does.
     pub pod: Option<&'a PodId>,
+    /// Which of the pod's containers it is, as far as that is known.
+    pub containers: Option<&'a Containers>,
     /// Who pays.
     pub payer: &'a Payer,
     /// What the money was for.
@@ -156,12 +165,13 @@ impl Ledger {
 
     /// Posts a charge to the account of its GPU, its pod and its payer.
     pub fn post(&mut self, charge: &Charge<'_>) {
-        let Charge { gpu, pod, payer, state, amount } = *charge;
+        let Charge { gpu, pod, containers, payer, state, amount } = *charge;
         self.device(gpu).totals.post(state, amount);
         self.payer(payer).post(state, amount);
         if let Some(pod) = pod {
             self.held += amount.cost.unwrap_or_default();
-            self.pod(pod).totals.post(state, amount);
+            let now = self.now;
+            self.pod(pod).post(containers, state, amount, now);
         }
     }
 
@@ -266,6 +276,7 @@ impl Ledger {
         let time = |sums: &mut dyn Iterator<Item = &Totals>| sums.map(Totals::total_time).sum::<GpuTime>();
         let bills = self.devices.values().map(|device| device.bill).chain([self.held, self.closed]);
         totals.into_iter().all(is_plausible)
+            && self.pods.values().all(PodAccount::has_what_its_containers_have)
             && bills.into_iter().all(|bill| bill.units() <= PLAUSIBLE)
             && self.imbalance() == Cost::ZERO
             && time(&mut devices()) == time(&mut payers())
@@ -363,7 +374,8 @@ mod tests {
         let amount = Amount { cost: Some(Cost::from_cents(1)), time: GpuTime::from_nanos(1) };
         for n in 0..pods {
             let (gpu, pod) = (&"GPU-0".into(), Some(&pod(n)));
-            ledger.post(&Charge { gpu, pod, payer: &payer, state: State::Used, amount });
+            let charge = Charge { gpu, pod, containers: None, payer: &payer, state: State::Used, amount };
+            ledger.post(&charge);
             ledger.device(gpu).bill += Cost::from_cents(1);
         }
         ledger

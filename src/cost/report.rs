@@ -214,6 +214,9 @@ pub struct PodLine {
     pub age: Span,
     /// Money and time since then.
     pub totals: Totals,
+    /// The same by container, sorted by name: what is no container's has an empty one. The lines add up to the pod's;
+    /// there are none where none of it is known to be a container's.
+    pub containers: Vec<ContainerLine>,
     /// Work beyond its share, in money; not part of any bill.
     pub burst: Cost,
     /// Its part of its GPUs' energy in millijoules; `None` if none was measured.
@@ -232,6 +235,19 @@ pub struct PodLine {
     pub last_active: Option<UnixTime>,
     /// Whether it still holds a device.
     pub live: bool,
+}
+
+/// The ledger of one container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerLine {
+    /// The name; empty for what is not known to be any container's.
+    pub name: Arc<str>,
+    /// When its account was opened: when its counters were 0.
+    pub since: UnixTime,
+    /// How long ago that was, as far as was ever seen.
+    pub age: Span,
+    /// Money and time since then.
+    pub totals: Totals,
 }
 
 /// What a pod does on one of its devices.

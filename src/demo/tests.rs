@@ -39,6 +39,7 @@ fn meter() -> Meter {
             mig_share: MigShare::Compute,
             sharing_policy: SharingPolicy::Slots,
             max_age: Span::from_secs(60),
+            containers: false,
         },
     };
     let prices = Prices { on_demand: Some(RATE), ..Prices::default() };

@@ -8,6 +8,10 @@
 
 use std::fmt::Write;
 
+/// The label that a series has only where it says something. An empty label is none for Prometheus, but one that keeps
+/// away a label of the same name of whom it scrapes; so a series that had none before must not come by an empty one.
+pub(super) const OPTIONAL_LABEL: &str = "container";
+
 /// The labels that say who pays for what, as showback and pod information carry them.
 macro_rules! business_labels {
     ($($before:literal),* ; $($after:literal),*) => {
@@ -136,10 +140,10 @@ catalog! {
             "GPU-seconds since the ledger began by who pays. What nobody holds has an empty namespace; an empty price_model means that no price is known.";
     }
     Pod {
-        PodDollars: Counter "gpu_cost_pod_dollars_total" &["namespace", "pod", "pod_uid", "state"],
-            "US dollars that the pod's GPUs have cost since it was first seen, by what they were spent on. The sum over state is what the pod cost. Stays for a while after the pod has ended. Absent while none of its GPUs has had a price.";
-        PodSeconds: Counter "gpu_cost_pod_gpu_seconds_total" &["namespace", "pod", "pod_uid", "state"],
-            "GPU-seconds that the pod held since it was first seen, by what they were spent on; a seventh of a GPU for seven seconds is one.";
+        PodDollars: Counter "gpu_cost_pod_dollars_total" &["namespace", "pod", "pod_uid", "container", "state"],
+            "US dollars that the pod's GPUs have cost since it was first seen, by what they were spent on. The sum over state and container is what the pod cost. Stays for a while after the pod has ended. Absent while none of its GPUs has had a price. The label container is there where --metrics.level=container tells containers apart, and not on what is no container's.";
+        PodSeconds: Counter "gpu_cost_pod_gpu_seconds_total" &["namespace", "pod", "pod_uid", "container", "state"],
+            "GPU-seconds that the pod held since it was first seen, by what they were spent on; a seventh of a GPU for seven seconds is one. The label container is there where --metrics.level=container tells containers apart, and not on what is no container's.";
         PodBurst: Counter "gpu_cost_pod_burst_dollars_total" &["namespace", "pod", "pod_uid"],
             "US dollars of work beyond the pod's share of a shared GPU. Not part of any bill. Absent while none of its GPUs has had a price.";
         PodRate: Amount "gpu_cost_pod_dollars_per_hour" &["namespace", "pod", "pod_uid"],

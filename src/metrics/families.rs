@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::catalog::{CATALOG, Id, Kind, Metric};
+use super::catalog::{CATALOG, Id, Kind, Metric, OPTIONAL_LABEL};
 use super::label;
 use crate::observation::UnixTime;
 
@@ -35,6 +35,8 @@ pub(super) struct Family {
     pub(super) has_node: bool,
     /// The names of the other labels.
     pub(super) labels: &'static [&'static str],
+    /// The position of the label that is left out of a series where its value is empty.
+    optional: Option<usize>,
     /// The label values of all series, each value followed by [`END`].
     values: String,
     series: Vec<Series>,
@@ -91,6 +93,7 @@ impl Families {
             kind,
             has_node: false,
             labels: &[],
+            optional: None,
             values: String::new(),
             series: Vec::new(),
             is_sorted: true,
@@ -118,6 +121,7 @@ impl Family {
             kind: row.kind,
             has_node: row.group.has_node(),
             labels: row.labels,
+            optional: row.labels.iter().position(|label| *label == OPTIONAL_LABEL),
             values: String::new(),
             series: Vec::new(),
             is_sorted: true,
@@ -129,9 +133,10 @@ impl Family {
         &self.series
     }
 
-    /// The label values of a series, in the order of the names.
-    pub(super) fn values(&self, series: Series) -> impl Iterator<Item = &str> {
-        self.text(series).split_terminator(END)
+    /// The labels that a series has, in the order of the names: the position of each name, and the value.
+    pub(super) fn values(&self, series: Series) -> impl Iterator<Item = (usize, &str)> {
+        let values = self.text(series).split_terminator(END).enumerate();
+        values.filter(|(n, value)| !value.is_empty() || self.optional != Some(*n))
     }
 
     /// How many bytes the label values of all series have.
@@ -204,7 +209,8 @@ mod tests {
         let found: Vec<_> = family
             .series()
             .iter()
-            .map(|series| (family.values(*series).collect::<Vec<_>>().join(" "), series.value))
+            .map(|series| (family.values(*series).map(|(_, value)| value).collect::<Vec<_>>(), series.value))
+            .map(|(values, value)| (values.join(" "), value))
             .collect();
         let expected: Vec<_> =
             expected.iter().map(|(labels, value)| ((*labels).to_owned(), *value)).collect();

@@ -64,7 +64,8 @@ fn write_family(out: &mut Vec<u8>, node: &str, family: &Family) {
 /// Writes one metric; `shared` are labels that all metrics of the family have, as they are written.
 fn write_metric(out: &mut Vec<u8>, shared: &[u8], family: &Family, series: Series) {
     let is_counter = family.kind == Kind::Counter;
-    let labels = || family.labels.iter().zip(family.values(series));
+    let name = |n: usize| family.labels.get(n).copied().unwrap_or_default();
+    let labels = || family.values(series).map(|(n, value)| (name(n), value));
     let created = series.zero.map(timestamp);
     let created_bytes = created.as_ref().map_or(0, |created| field_bytes(created.len()));
     let reading_bytes = DOUBLE_BYTES + created_bytes;

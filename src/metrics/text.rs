@@ -142,8 +142,8 @@ impl Frame {
     }
 
     fn write(&self, text: &mut Vec<u8>, family: &Family, series: Series) {
-        for (before, value) in self.before.iter().zip(family.values(series)) {
-            text.extend_from_slice(before);
+        for (n, value) in family.values(series) {
+            text.extend_from_slice(self.before.get(n).map_or(&[], Vec::as_slice));
             escape(text, value, true);
         }
         text.extend_from_slice(&self.after);

@@ -12,7 +12,7 @@ use super::lock::{Error, Lock};
 use super::wire::WireState;
 use super::*;
 use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
-use crate::cost::ledger::{PodAccount, PodId};
+use crate::cost::ledger::{ContainerAccount, PodAccount, PodId};
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::money::Cost;
 use crate::cost::pricing::PriceSheet;
@@ -34,6 +34,7 @@ fn policy() -> Policy {
             mig_share: MigShare::Compute,
             sharing_policy: SharingPolicy::Slots,
             max_age: Span::from_secs(60),
+            containers: true,
         },
     }
 }
@@ -127,6 +128,21 @@ fn a_state_is_read_as_it_was_written() {
         let go_on = |kept| Meter::resume(policy(), prices(), kept).observe(&next);
         assert_eq!(format!("{:?}", go_on(read)), format!("{:?}", go_on(kept)));
     }
+}
+
+#[test]
+fn a_state_of_before_containers_were_told_apart_is_gone_on_with() {
+    let kept = states((0..120).step_by(10).map(demo)).pop().unwrap();
+    let told = |kept: &Kept| kept.ledger.pods.values().filter(|pod| !pod.containers.is_empty()).count();
+    assert!(told(&kept) > 3 && json(&kept).contains(r#""containers":[{"name":"main""#));
+    let mut older = kept.clone();
+    older.ledger.pods.values_mut().for_each(|pod| pod.containers.clear());
+    let text = json(&older);
+    assert!(!text.contains(r#""containers":[{"name""#), "{text}");
+    let read = serde_json::from_str::<WireState>(&text).unwrap().kept().unwrap();
+    assert!(read.ledger.is_sound());
+    let totals = |kept: &Kept| kept.ledger.pods.values().map(|pod| pod.totals.clone()).collect::<Vec<_>>();
+    assert_eq!((told(&read), totals(&read)), (0, totals(&kept)));
 }
 
 #[test]
@@ -319,7 +335,8 @@ fn measure(pods: u64) -> (usize, u64, u64) {
         let id = PodId { uid: format!("{n:036}").into(), ..id.clone() };
         // Without money, so that the lines still add up.
         let ended = Some(Uptime::from_nanos(1));
-        kept.ledger.pods.insert(id, PodAccount { totals: Totals::default(), ended, ..account.clone() });
+        let (totals, containers) = (Totals::default(), [("main".into(), ContainerAccount::default())].into());
+        kept.ledger.pods.insert(id, PodAccount { totals, containers, ended, ..account.clone() });
     }
     let place = tempfile::tempdir().unwrap();
     let mut directory = directory(place.path());

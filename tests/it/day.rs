@@ -49,6 +49,7 @@ fn meter() -> Meter {
             mig_share: MigShare::Compute,
             sharing_policy: SharingPolicy::Slots,
             max_age: Span::from_secs(60),
+            containers: false,
         },
     };
     Meter::new(policy, sheet(MORNING))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime};
 use gpu_cost_exporter::cost::pricing::Electricity;
-use gpu_cost_exporter::cost::report::{FormerDevice, PodLine, Report, State, Totals};
+use gpu_cost_exporter::cost::report::{ContainerLine, FormerDevice, PodLine, Report, State, Totals};
 use gpu_cost_exporter::http::Limits;
 use gpu_cost_exporter::metrics::catalog::{CATALOG, Kind};
 use gpu_cost_exporter::metrics::{self, Format, Level, Process, ProcessReading, Settings};
@@ -47,6 +47,25 @@ fn report_with(name: &str, units: &[u128], times: &[u128]) -> Report {
     report.showback[0].totals = totals.clone();
     report.pods[0].totals = totals;
     report.pods[0].pod = name.into();
+    report
+}
+
+/// A report whose first pod has two containers, of which the younger has a second in use, and something that is neither's.
+fn with_containers() -> Report {
+    let mut report = rich_report::report();
+    let mut a_second = Totals::default();
+    let cost = Some(Cost::from_cents(1));
+    a_second.post(State::Used, Amount { cost, time: GpuTime::from_nanos(1_000_000_000) });
+    let pod = &mut report.pods[0];
+    let line = |name: &str, seconds: u64, totals: &Totals| ContainerLine {
+        name: name.into(),
+        since: UnixTime::from_millis(pod.since.as_millis() + seconds * 1_000),
+        age: Span::from_secs(86_400 - seconds),
+        totals: totals.clone(),
+    };
+    let older = pod.totals.minus(&a_second).minus(&a_second);
+    pod.containers =
+        vec![line("", 0, &a_second), line("model", 0, &older), line("sidecar", 86_395, &a_second)];
     report
 }
 
@@ -105,6 +124,7 @@ fn every_format_carries_the_same_samples() {
     let mut twins = rich_report::report();
     twins.pods.push(twins.pods[0].clone());
     check_same(&of(twins));
+    check_same(&of(with_containers()));
 }
 
 proptest! {
@@ -328,4 +348,58 @@ fn a_young_pods_counters_are_held_at_zero() {
     for name in ["gpu_cost_showback_dollars_total", "gpu_cost_pod_dollars_per_hour"] {
         assert_eq!(free.values(name, &[]), held.values(name, &[]), "{name}");
     }
+}
+
+#[test]
+fn containers_are_lines_of_the_pods_money_and_time_alone() {
+    let report = with_containers();
+    let (pod, plain) = (report.pods[0].pod.to_string(), rich_report::report());
+    let (told, untold) = (scrape(&report, Settings::default()), scrape(&plain, Settings::default()));
+    for metric in CATALOG {
+        let names = told.label(metric.name, "container");
+        let is_divided = POD_COUNTERS[..2].contains(&metric.name);
+        let expected: BTreeSet<_> =
+            is_divided.then_some(["model", "sidecar"]).into_iter().flatten().collect();
+        assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{}", metric.name);
+        assert!(untold.label(metric.name, "container").is_empty(), "{}", metric.name);
+        for state in State::ALL {
+            let labels = [("pod", &*pod), ("state", state.as_str())];
+            let (sum, whole) = (told.sum(metric.name, &labels), untold.sum(metric.name, &labels));
+            assert!((sum - whole).abs() <= 1e-9 * whole, "{} {state:?}: {sum}, {whole}", metric.name);
+        }
+    }
+    // What is no container's has the labels that the pod's line has without containers.
+    let series =
+        |scrape: &Scrape| -> BTreeSet<_> { scrape.counters().map(|(series, _)| series.clone()).collect() };
+    assert!(series(&untold).is_subset(&series(&told)));
+}
+
+#[test]
+fn a_container_has_its_own_beginning() {
+    let report = with_containers();
+    let (pod, sidecar) = (report.pods[0].pod.to_string(), report.pods[0].containers[2].since);
+    let held = scrape(&report, Settings { zero_hold: Span::from_secs(60), ..Settings::default() });
+    for name in &POD_COUNTERS[..2] {
+        let of = |container| held.sum(name, &[("pod", &pod), ("container", container)]);
+        assert!(of("model") > 0.0 && of("sidecar") == 0.0, "{name}: the younger one is held at zero");
+        assert!(held.sum(POD_COUNTERS[2], &[("pod", &pod)]) > 0.0);
+    }
+    let protobuf = render(&of(report.clone()), &ProcessReading::default(), Format::Protobuf);
+    let mut created = BTreeSet::new();
+    for family in client_model::decode(&protobuf) {
+        for metric in &family.metric {
+            let label =
+                |name| metric.label.iter().find(|it| it.name() == name).map(|it| it.value().to_owned());
+            if label("pod").as_ref() == Some(&pod)
+                && let Some(counter) = &metric.counter
+            {
+                let seconds = counter.created_timestamp.as_ref().map(|created| created.seconds);
+                created.insert((label("container"), seconds));
+            }
+        }
+    }
+    let seconds = |time: UnixTime| i64::try_from(time.as_millis() / 1_000).ok();
+    let began = seconds(report.pods[0].since);
+    let of = |name: &str, since| (Some(name.to_owned()), since);
+    assert_eq!(created, [(None, began), of("model", began), of("sidecar", seconds(sidecar))].into());
 }

@@ -40,6 +40,8 @@ mod broken;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
+mod containers;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod day;

@@ -42,7 +42,12 @@ fn report(gpus: &[Gpu], mig_share: MigShare, held: bool) -> Arc<Report> {
         longest_interval: Span::from_secs(15),
         max_gap: Span::from_secs(300),
         retention: Span::from_secs(900),
-        rules: Rules { mig_share, sharing_policy: SharingPolicy::Slots, max_age: Span::from_secs(60) },
+        rules: Rules {
+            mig_share,
+            sharing_policy: SharingPolicy::Slots,
+            max_age: Span::from_secs(60),
+            containers: false,
+        },
     };
     let at = Uptime::from_nanos(1_000_000_000);
     let ids = gpus.iter().flat_map(mig_devices).filter(|_| held).map(|device| &device.uuid);

@@ -112,6 +112,7 @@ fn meter(kept: &Kept) -> Meter {
             mig_share: MigShare::Compute,
             sharing_policy: SharingPolicy::Slots,
             max_age: Span::from_secs(60),
+            containers: false,
         },
     };
     let (model, cents) = kept.price;

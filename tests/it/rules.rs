@@ -51,6 +51,53 @@ fn the_rules_do_what_their_tests_say() {
 }
 
 #[test]
+fn the_rules_do_the_same_where_pods_are_told_apart_by_container() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = format!("{}/rules/", env!("CARGO_MANIFEST_DIR"));
+    let mut divided = Vec::new();
+    for file in yaml_files("tests/rules") {
+        let text = fs::read_to_string(&file).expect("read a test");
+        let lines = text.lines().map(|line| of_containers(line).unwrap_or_else(|| line.to_owned()));
+        let by_container = lines.collect::<Vec<_>>().join("\n").replace("../../rules/", &rules);
+        if by_container.contains("container=") {
+            let copy = directory.path().join(file.file_name().expect("its name"));
+            fs::write(&copy, by_container).expect("write the test");
+            divided.push(copy);
+        }
+    }
+    assert!(divided.len() >= 6, "{divided:?}");
+    thread::scope(|scope| {
+        for file in divided {
+            scope.spawn(move || promtool(&["test", "rules"], &[file]));
+        }
+    });
+}
+
+/// Three lines of a test for one with a pod's money or time: a quarter is no container's, a quarter one's, and half of it
+/// another's.
+fn of_containers(line: &str) -> Option<String> {
+    let is_it =
+        ["gpu_cost_pod_dollars_total{", "gpu_cost_pod_gpu_seconds_total{"].iter().any(|it| line.contains(it));
+    let (series, values) =
+        line.split_once("}', values: '").filter(|_| is_it && line.contains("series: '"))?;
+    let (values, end) = values.split_once('\'')?;
+    let part = |label: &str, part: f64| {
+        let values: Vec<String> = values.split(' ').map(|value| scaled(value, part)).collect();
+        format!("{series}{label}}}', values: '{}'{end}", values.join(" "))
+    };
+    let parts = [("", 0.25), (",container=\"a\"", 0.25), (",container=\"b\"", 0.5)];
+    Some(parts.map(|(label, of)| part(label, of)).join("\n"))
+}
+
+/// A part of promtool's short form for values, such as `1.5`, `0+6x240`, `_x60` or `stale`.
+fn scaled(values: &str, part: f64) -> String {
+    let (value, times) = values.split_once('x').map_or((values, ""), |(value, times)| (value, times));
+    let number = |number: &str| number.parse::<f64>().map_or(number.to_owned(), |it| (it * part).to_string());
+    let value = value.split('+').map(number).collect::<Vec<_>>().join("+");
+    if times.is_empty() { value } else { format!("{value}x{times}") }
+}
+
+#[test]
 fn promtool_has_nothing_to_say_about_the_queries_of_the_documents() {
     let directory = tempfile::tempdir().expect("a directory");
     for document in DOCUMENTS {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::observation::{Gpu, Mig, MigDevice, Partition, PodKey};
 
+use super::containers;
 use super::memory::Memory;
 use super::naming::{DeviceKey, Naming};
 use super::parts::Holders;
@@ -137,8 +138,10 @@ impl<'a> Divider<'a> {
         for (holder, part) in division.parts() {
             let Some((pod, basis)) = *holder else { continue };
             let named = self.naming.named(key, pod);
+            let containers = if self.rules.containers { containers::divide(&named, pod, pods) } else { None };
             self.claims.named.insert((pod.clone(), key.1.clone()), named);
-            let holding = Holding { pod: pod.clone(), mig_device: key.1.clone(), part, basis };
+            let mig_device = key.1.clone();
+            let holding = Holding { pod: pod.clone(), mig_device, part, basis, containers };
             claims.push((Claim::Holder(holding), part.of(share)));
         }
         (claims, holders.sharing)

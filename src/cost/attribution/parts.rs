@@ -184,7 +184,7 @@ fn fraction(parts: &Parts) -> Option<(Option<Ppm>, Option<u64>)> {
 }
 
 /// The terms of the claims among the parts.
-fn claims(parts: &Parts) -> impl Iterator<Item = &Terms> {
+pub(super) fn claims(parts: &Parts) -> impl Iterator<Item = &Terms> {
     parts.iter().filter_map(|part| if let Part::Claimed(terms) = part { Some(terms) } else { None })
 }
 

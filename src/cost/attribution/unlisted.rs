@@ -32,7 +32,8 @@ pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaim
         claims.division = Division::whole(match only {
             Some(pod) => {
                 let (part, basis) = (Share::WHOLE, Basis::Whole);
-                Claim::Holder(Holding { pod: pod.key.clone(), mig_device: None, part, basis })
+                let pod = pod.key.clone();
+                Claim::Holder(Holding { pod, mig_device: None, part, basis, containers: None })
             }
             None => Claim::Nobody(State::Unattributed),
         });

@@ -5,10 +5,10 @@ use crate::observation::{Span, UnixTime};
 use super::Meter;
 use super::open::{Holder, OpenGpu};
 use crate::cost::attribution::{Claim, Holding};
-use crate::cost::ledger::{Charge, PodId};
+use crate::cost::ledger::Charge;
 use crate::cost::money::{Amount, Cost, GpuTime};
 use crate::cost::pricing::EnergyRates;
-use crate::cost::report::{LastCharge, Payer, State};
+use crate::cost::report::{LastCharge, State};
 use crate::cost::share::{Division, Share, scaled};
 use crate::cost::window::Window;
 use crate::cost::work::{Work, Worked};
@@ -107,7 +107,7 @@ impl Meter {
         let (used, rest) = amount.cut(work.within());
         let parts = [(State::Used, used), (if idle { State::Idle } else { State::Underused }, rest)];
         for (state, part) in parts {
-            self.post_holders(at.gpu, holder, state, part);
+            self.post_holders(at.gpu, (holder, holding), state, part);
         }
 
         let (numerator, denominator) = work.beyond();
@@ -131,7 +131,7 @@ impl Meter {
         self.window(gpu, holding).push(elapsed, None, length);
         let Some(holder) = gpu.holders.get(&holding.pod) else { return };
         let state = if gpu.is_unavailable() { State::Unavailable } else { State::Unmeasured };
-        self.post_holders(gpu, holder, state, piece.amount);
+        self.post_holders(gpu, (holder, holding), state, piece.amount);
         let charge = piece.shown(gpu, holding, elapsed, &[(state, piece.amount)]);
         self.last.insert(gpu.place(holding), charge);
     }
@@ -147,18 +147,26 @@ impl Meter {
         self.windows.entry(gpu.place(holding)).or_default()
     }
 
-    fn post_holders(&mut self, gpu: &OpenGpu, holder: &Holder, state: State, amount: Amount) {
-        self.post(gpu, Some(&holder.id), &holder.payer, state, amount);
+    fn post_holders(
+        &mut self,
+        gpu: &OpenGpu,
+        (holder, holding): (&Holder, &Holding),
+        state: State,
+        amount: Amount,
+    ) {
+        let (gpu, pod, containers) = (&gpu.gpu.uuid, Some(&holder.id), holding.containers.as_deref());
+        self.post(&Charge { gpu, pod, containers, payer: &holder.payer, state, amount });
     }
 
     fn post_nobodys(&mut self, gpu: &OpenGpu, state: State, amount: Amount) {
         let state = if gpu.is_unavailable() { State::Unavailable } else { state };
-        self.post(gpu, None, &gpu.nobody, state, amount);
+        let (pod, containers, payer) = (None, None, &gpu.nobody);
+        self.post(&Charge { gpu: &gpu.gpu.uuid, pod, containers, payer, state, amount });
     }
 
-    fn post(&mut self, gpu: &OpenGpu, pod: Option<&PodId>, payer: &Payer, state: State, amount: Amount) {
-        if !amount.is_nothing() {
-            self.ledger.post(&Charge { gpu: &gpu.gpu.uuid, pod, payer, state, amount });
+    fn post(&mut self, charge: &Charge<'_>) {
+        if !charge.amount.is_nothing() {
+            self.ledger.post(charge);
         }
     }
 }

@@ -101,13 +101,18 @@ impl OpenGpu {
 
     /// Opens the accounts of the GPU and its holders, so that their lines are there from their first moment.
     pub(super) fn open_accounts(&self, ledger: &mut Ledger, energy: Option<&EnergyRates>) {
-        let priced = self.price.is_some();
+        let (priced, now) = (self.price.is_some(), ledger.now);
         ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules, energy);
         for holder in self.holders.values() {
             let account = ledger.pod(&holder.id);
             account.totals.open(priced);
             holder.describe(&self.model, &mut account.description);
             ledger.payer(&holder.payer).open(priced);
+        }
+        for (holding, _) in self.claims.holdings() {
+            if let (Some(containers), Some(holder)) = (&holding.containers, self.holders.get(&holding.pod)) {
+                ledger.pod(&holder.id).open_containers(containers, priced, now);
+            }
         }
         if self.claims.division.claimants().any(|claim| matches!(claim, Claim::Nobody(_))) {
             ledger.payer(&self.nobody).open(priced);

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::observation::{Fault, Gpu, Health, Mig, Observation};
+use crate::observation::{Fault, Gpu, Health, Mig, Observation, Span};
 
 use super::Meter;
 use super::open::{Open, OpenGpu};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
-use crate::cost::ledger::{DeviceAccount, PayerAccount, PodAccount, PodId};
+use crate::cost::ledger::{ContainerAccount, DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
 use crate::cost::report::{
-    DeviceLine, FormerDevice, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine, State,
+    ContainerLine, DeviceLine, FormerDevice, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine,
+    State,
 };
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
@@ -179,6 +180,7 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
         since: account.since,
         age: account.age,
         totals: account.totals.clone(),
+        containers: container_lines(account),
         burst: account.burst,
         energy_millijoules: account.energy_millijoules,
         electricity: account.electricity,
@@ -189,6 +191,24 @@ fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
         last_active: account.last_active,
         live,
     }
+}
+
+/// What a pod has, by container; what is no container's has a line only where there is some.
+fn container_lines(pod: &PodAccount) -> Vec<ContainerLine> {
+    if pod.containers.is_empty() {
+        return Vec::new();
+    }
+    let rest = ContainerAccount { since: pod.since, totals: pod.of_no_container() };
+    let rest = (Arc::default(), rest);
+    let rest = (!rest.1.totals.is_nothing()).then_some((&rest.0, &rest.1));
+    let line = |(name, account): (&Arc<str>, &ContainerAccount)| {
+        let ContainerAccount { since, totals } = account;
+        // By the pod's clock, which never goes back.
+        let later = Span::from_millis(since.as_millis().saturating_sub(pod.since.as_millis()));
+        let age = Span::from_nanos(pod.age.as_nanos().saturating_sub(later.as_nanos()));
+        ContainerLine { name: Arc::clone(name), since: *since, age, totals: totals.clone() }
+    };
+    rest.into_iter().chain(&pod.containers).map(line).collect()
 }
 
 // === impl Held ===

@@ -1,6 +1,7 @@
 //! The meter by example: a node in a few lines, ticks, and what the ledger says.
 
 mod claims;
+mod containers;
 mod energy;
 mod examples;
 mod fractions;
@@ -46,6 +47,7 @@ fn policy() -> Policy {
             mig_share: MigShare::Compute,
             sharing_policy: SharingPolicy::Slots,
             max_age: Span::from_secs(60),
+            containers: false,
         },
     }
 }
@@ -180,9 +182,13 @@ impl Rig {
     }
 
     fn hold(&mut self, pod: &str, devices: &[DeviceId]) -> &mut Self {
+        self.hold_in(pod, "main", devices)
+    }
+
+    fn hold_in(&mut self, pod: &str, container: &str, devices: &[DeviceId]) -> &mut Self {
         self.allocated.push(Allocation {
             pod: key(pod),
-            container: "main".into(),
+            container: container.into(),
             resource: "nvidia.com/gpu".into(),
             devices: devices.to_vec(),
         });

@@ -98,6 +98,24 @@ impl Totals {
         self.times[state as usize]
     }
 
+    /// What is left when a part is taken away; nothing of a state of which the part has more.
+    #[must_use]
+    pub fn minus(&self, part: &Self) -> Self {
+        let mut rest = self.clone();
+        for state in State::ALL.map(|state| state as usize) {
+            rest.costs[state] = self.costs[state] - part.costs[state];
+            rest.times[state] = self.times[state] - part.times[state];
+        }
+        rest
+    }
+
+    /// Whether there is neither money nor time.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.costs.iter().all(|cost| *cost == Cost::ZERO)
+            && self.times.iter().all(|time| *time == GpuTime::ZERO)
+    }
+
     /// All the money; nothing as long as nothing here ever had a price.
     #[must_use]
     pub fn total_cost(&self) -> Cost {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Text, WireTotals, price_model};
-use crate::cost::ledger::{Description, DeviceAccount, PayerAccount, PodAccount, PodId};
+use crate::cost::ledger::{ContainerAccount, Description, DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::{Cost, GpuTime, Grams};
 use crate::cost::pricing::Electricity;
 use crate::cost::report::{Payer, XidLine};
@@ -67,6 +67,17 @@ pub(super) struct WirePod {
     workload: Option<(Text, Text)>,
     #[serde(default)]
     gpu_models: Vec<Text>,
+    /// Left out where none is told apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<WireContainer>,
+}
+
+/// The account of a pod's container: a part of the pod's.
+#[derive(Debug, Serialize, Deserialize)]
+struct WireContainer {
+    name: Text,
+    since: u64,
+    totals: WireTotals,
 }
 
 /// The business labels; left out where nobody said.
@@ -204,6 +215,7 @@ impl WirePod {
             since,
             description,
             totals,
+            containers,
             burst,
             energy_millijoules,
             last_active,
@@ -228,6 +240,7 @@ impl WirePod {
             labels: WireLabels::of(labels),
             workload: workload.as_ref().map(parts),
             gpu_models: gpu_models.iter().map(Text::from).collect(),
+            containers: containers.iter().map(WireContainer::of).collect(),
         }
     }
 
@@ -243,6 +256,7 @@ impl WirePod {
             since: UnixTime::from_millis(self.since),
             description,
             totals: self.totals.totals(),
+            containers: self.containers.into_iter().map(WireContainer::account).collect::<Result<_, _>>()?,
             burst: Cost::from_units(self.burst),
             energy_millijoules: self.energy_millijoules,
             last_active: self.last_active.map(UnixTime::from_millis),
@@ -251,6 +265,23 @@ impl WirePod {
             electricity: self.electricity.electricity(),
         };
         if id.name.is_empty() { Err("a pod has no name".to_owned()) } else { Ok((id, account)) }
+    }
+}
+
+// === impl WireContainer ===
+
+impl WireContainer {
+    fn of((name, account): (&Arc<str>, &ContainerAccount)) -> Self {
+        let ContainerAccount { since, totals } = account;
+        Self { name: name.into(), since: since.as_millis(), totals: WireTotals::of(totals) }
+    }
+
+    fn account(self) -> Result<(Arc<str>, ContainerAccount), String> {
+        if self.name.0.is_empty() {
+            return Err("a container has no name".to_owned());
+        }
+        let since = UnixTime::from_millis(self.since);
+        Ok((self.name.into(), ContainerAccount { since, totals: self.totals.totals() }))
     }
 }
 

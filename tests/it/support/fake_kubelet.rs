@@ -73,14 +73,25 @@ struct Life {
 
 /// A pod with one container, `main`, that has these devices of one resource: an entry each, as the kubelet does it.
 pub(crate) fn pod(namespace: &str, name: &str, resource: &str, ids: &[&str]) -> PodResources {
+    pod_of(namespace, name, resource, &[("main", ids)])
+}
+
+/// A pod with these containers, each with its devices of one resource.
+pub(crate) fn pod_of(
+    namespace: &str,
+    name: &str,
+    resource: &str,
+    containers: &[(&str, &[&str])],
+) -> PodResources {
+    let container = |(name, ids): &(&str, &[&str])| ContainerResources {
+        name: (*name).to_owned(),
+        devices: devices(resource, ids),
+        ..ContainerResources::default()
+    };
     PodResources {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        containers: vec![ContainerResources {
-            name: "main".to_owned(),
-            devices: devices(resource, ids),
-            ..ContainerResources::default()
-        }],
+        containers: containers.iter().map(container).collect(),
         ..PodResources::default()
     }
 }

@@ -552,6 +552,7 @@ fn pod(namespace: &str, name: &str, uid: &str) -> PodLine {
         since: STARTED,
         age: Span::from_secs(86_400),
         totals: Totals::default(),
+        containers: vec![],
         burst: Cost::ZERO,
         energy_millijoules: None,
         electricity: Electricity::default(),

@@ -281,9 +281,9 @@ pub(super) fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
 }
 
 fn says(at: Uptime, holds: &[(u8, u8, Device)], replicas: Option<u32>) -> Allocations {
-    let allocation = |(pod, gpu, device): &(u8, u8, Device)| Allocation {
+    let allocation = |(n, (pod, gpu, device)): (usize, &(u8, u8, Device))| Allocation {
         pod: key(&format!("pod-{pod}")),
-        container: "main".into(),
+        container: ["main", "side", ""][n % 3].into(),
         resource: "nvidia.com/gpu".into(),
         devices: vec![device_id(*gpu, *device)],
     };
@@ -291,7 +291,7 @@ fn says(at: Uptime, holds: &[(u8, u8, Device)], replicas: Option<u32>) -> Alloca
     Allocations {
         read_at: at,
         answering_since: Uptime::default(),
-        containers: holds.iter().map(allocation).collect(),
+        containers: holds.iter().enumerate().map(allocation).collect(),
         advertised: replicas.map(|count| slots(count).collect()),
     }
 }
