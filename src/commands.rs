@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::args::{ListArgs, Output, PriceArgs};
 use crate::cost::gpu_model;
 use crate::cost::money::{GpuTime, Rate};
-use crate::cost::pricing::{Catalogue, Instance, NodeFacts, NodePrices, PriceModel, PriceSheet, Quote};
+use crate::cost::pricing::{
+    Catalogue, Instance, NodeFacts, NodePrices, PriceModel, PriceRule, PriceSheet, Quote,
+};
 use crate::observation::{Node, Ppm, UnixTime};
 
 /// The label of the instance type, the region and the zone.
@@ -61,10 +63,36 @@ pub fn what_looks_odd(args: &PriceArgs, sheet: &PriceSheet, now: UnixTime) -> Ve
         (None, None) => odd.push("which GPU is not known: name it with --gpu".to_owned()),
         _ => {}
     }
-    if instance.is_some() && facts.region.is_none() {
-        odd.push("the list price of an instance depends on its region: name it with --region".to_owned());
+    if let Some(it) = instance {
+        odd.extend(place_unknown(it, sheet, &facts));
+        let whole = it.gpus.is_none() && args.gpu.is_none();
+        let quote = sheet.on(&facts, args.price_model).quote(&it.gpu_model, 0);
+        if whole && quote.is_some_and(|quote| quote.rule != PriceRule::Catalogue) {
+            let it = &it.instance_type;
+            odd.push(format!("{it} has a part of a GPU, and this is the price of a whole one"));
+        }
     }
     odd
+}
+
+/// Why the catalogue has no price of an instance where it is, though it knows it elsewhere.
+fn place_unknown(instance: &Instance, sheet: &PriceSheet, facts: &NodeFacts) -> Option<String> {
+    let Some(region) = facts.region.as_deref() else {
+        return Some("the list price of an instance depends on its region: name it with --region".to_owned());
+    };
+    let regions: Vec<&str> = sheet
+        .catalogue
+        .iter()
+        .flat_map(|it| it.of_type(&instance.instance_type))
+        .map(|it| &*it.region)
+        .collect();
+    if regions.iter().any(|known| known.eq_ignore_ascii_case(region)) {
+        return None;
+    }
+    let some = regions.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    let more = regions.len().saturating_sub(3);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Some(format!("the catalogue has {} in {some}{more}, not in {region}", instance.instance_type))
 }
 
 /// The GPU that was named, by the flag or else by a label.
@@ -155,6 +183,9 @@ fn described(args: &PriceArgs, sheet: &PriceSheet, now: UnixTime) -> NodeFacts {
     let node = Arc::new(Node { name: Arc::default(), labels: labels.into_iter().collect() });
     let gpus = args.gpus.unwrap_or_default().into();
     let facts = NodeFacts::of(&node, gpus, now, sheet.catalogue.as_deref());
+    // A node has as many as its type, unless somebody says otherwise.
+    let of_type = instance_of(sheet, &facts).and_then(|it| it.gpus).unwrap_or_default();
+    let facts = NodeFacts { gpus: args.gpus.map_or(of_type, u32::from), ..facts };
     let provider = args.provider.as_ref().map(|name| Arc::from(name.to_ascii_lowercase()));
     NodeFacts { provider: provider.or(facts.provider), ..facts }
 }

@@ -25,16 +25,19 @@
 
 mod agreement;
 mod catalogue;
+mod conditions;
 mod date;
 mod electricity;
 mod format;
 mod grid;
 mod last_good;
+mod listed;
 mod meaning;
 mod plausible;
 mod rules;
 mod schema;
 mod shape;
+mod slips;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -45,6 +48,7 @@ use std::sync::{Arc, LazyLock};
 use ring::digest::{SHA256, digest};
 
 use crate::cost::attribution::{MigShare, SharingPolicy};
+use crate::cost::money::Rate;
 use crate::cost::pricing::{
     Catalogue, Date, Discount, EnergyTerms, Grid, Override, PriceModel, PriceModelRule, PriceSheet,
     PriceTable, TokenPrices,
@@ -52,7 +56,8 @@ use crate::cost::pricing::{
 use crate::observation::Span;
 use crate::yaml::{text, tree};
 
-use self::plausible::{Known, Ranges};
+use self::listed::Listed;
+use self::plausible::Known;
 
 pub use self::last_good::LastGood;
 pub use self::schema::json_schema;
@@ -84,6 +89,8 @@ pub struct PricingFile {
     pub discounts: Vec<Discount>,
     /// What one unit of a currency is worth, in billionths of a dollar: `exchange_rates`.
     pub exchange_rates: BTreeMap<Arc<str>, u64>,
+    /// What GPUs that were bought cost per hour: `owned_hardware`, in the order of the file.
+    pub owned_hardware: Vec<Server>,
     /// By what a MIG device's share is measured: `mig_share`.
     pub mig_share: Option<MigShare>,
     /// Who pays for free slots of a shared GPU: `sharing_policy`.
@@ -96,6 +103,17 @@ pub struct PricingFile {
     pub hours_per_month: Option<u64>,
     /// What is allowed but looks like a mistake, such as a spot price above the on-demand price.
     pub warnings: Vec<Problem>,
+}
+
+/// A kind of server that was bought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// What the file calls it.
+    pub name: Arc<str>,
+    /// The normalised model of its GPUs.
+    pub gpu_model: Arc<str>,
+    /// What an hour of one of them costs.
+    pub rate: Rate,
 }
 
 /// What somebody may spend per month.
@@ -112,7 +130,7 @@ pub struct Budget {
 /// On a day, it also warns of old prices.
 pub fn parse(text: &str, today: Option<Date>) -> Result<PricingFile, Vec<Problem>> {
     let catalogue = catalogue();
-    parse_beside(text, Some(&Known::new(&BUILT_IN_FILE.prices, (&catalogue, &RANGES), today)))
+    parse_beside(text, Some(&Known::new(&BUILT_IN_FILE.prices, (&catalogue, &LISTED), today)))
 }
 
 /// What the price file at `path` says, or why it cannot be read, or every mistake in it.
@@ -191,6 +209,9 @@ pub fn check(path: &Path, today: Date, out: &mut impl Write) -> io::Result<bool>
             let gpu_models = counted(file.prices.models.len(), "GPU model");
             let model_costs = counted(file.model_costs.len(), "model cost");
             writeln!(out, "{name}: ok, {gpu_models}, {model_costs}")?;
+            for Server { name: server, gpu_model, rate } in &file.owned_hardware {
+                writeln!(out, "{name}: {server}: {rate} $/h for one {gpu_model}")?;
+            }
             if !file.budgets.is_empty() {
                 writeln!(out, "{name}: {} {BUDGETS}", counted(file.budgets.len(), "budget"))?;
             }
@@ -210,8 +231,8 @@ pub fn check(path: &Path, today: Date, out: &mut impl Write) -> io::Result<bool>
 static BUILT_IN_FILE: LazyLock<PricingFile> =
     LazyLock::new(|| parse_beside(BUILT_IN, None).unwrap_or_default());
 
-/// How far the prices of the catalogue lie apart. Over all its rows, that takes longer than to read a file.
-static RANGES: LazyLock<Ranges> = LazyLock::new(|| plausible::ranges(&catalogue()));
+/// What prices are held against. To make it takes longer than to read a file.
+static LISTED: LazyLock<Listed> = LazyLock::new(|| Listed::of(&catalogue()));
 
 fn parse_beside(text: &str, known: Option<&Known<'_>>) -> Result<PricingFile, Vec<Problem>> {
     let text = text::plain(text).map_err(|problem| vec![problem])?;

@@ -29,7 +29,7 @@ use crate::observation::{Ppm, Span};
 pub use self::catalogue::{Catalogue, Instance};
 pub use self::date::Date;
 pub use self::energy::{Electricity, EnergyRates, EnergyTerms, Grid, GridIntensity, Intensity, Tariff};
-pub use self::node::{CapacityType, NodeFacts, PriceModelRule};
+pub use self::node::{CapacityType, NodeFacts, PriceModelRule, capacity_labels};
 pub use self::overrides::{Discount, Match, Override, OverridePrices};
 pub use self::owned::{OwnedHardware, Power};
 pub use self::prices::{Change, PriceModel, PriceTable, Prices, Provenance};
@@ -193,6 +193,7 @@ impl NodePrices<'_> {
     /// known.
     #[must_use]
     pub fn quote(&self, gpu_model: &str, position: usize) -> Option<Quote> {
+        let gpu_model = self.sheet.file.meant_by(gpu_model);
         let wanted = self.wanted(gpu_model);
         let discount = self.sheet.discounts.iter().find(|it| it.matching.matches(self.node, gpu_model));
         let discount = discount.map_or(Ppm::ZERO, |discount| discount.part);
@@ -207,6 +208,7 @@ impl NodePrices<'_> {
     /// The price model that is asked for a GPU of a model, whether it has a price or not.
     #[must_use]
     pub fn wanted(&self, gpu_model: &str) -> PriceModel {
+        let gpu_model = self.sheet.file.meant_by(gpu_model);
         let applying = self.applying(gpu_model).find_map(|it| it.price_model);
         let by_label = self.capacity_type.as_ref().map(|it| it.price_model);
         self.told.or(applying).or(by_label).or(self.sheet.usual_price_model).unwrap_or_default()

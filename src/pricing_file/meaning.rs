@@ -17,7 +17,7 @@ use crate::yaml::tree::{Node, Value};
 
 use super::format::PRICES;
 use super::rules::DEFAULT;
-use super::{Budget, PricingFile, date, grid};
+use super::{Budget, PricingFile, Server, date, grid};
 
 /// By how many minutes clocks are ahead of UTC anywhere, from Baker Island to the Line Islands.
 const UTC_OFFSETS: RangeInclusive<i32> = -12 * 60..=14 * 60;
@@ -42,12 +42,18 @@ pub(super) fn of(root: &Node) -> PricingFile {
         .copied();
     let reader = Reader { currency: Currency(currency.unwrap_or(ONE)), as_of: root.day("as_of") };
     let defaults = root.get("defaults");
+    let prices = reader.table(root);
+    let named = (1..).zip(root.items("overrides"));
     PricingFile {
-        prices: reader.table(root),
-        overrides: (1..).zip(root.items("overrides")).map(|(place, it)| reader.over(place, it)).collect(),
+        overrides: named.map(|(place, it)| reader.over(place, it, &prices)).collect(),
         price_model_rules: root.items("price_model_rules").map(rule).collect(),
         usual_price_model: defaults.and_then(|defaults| PriceModel::from_name(defaults.text("price_model")?)),
-        discounts: root.items("discounts").map(discount).collect(),
+        discounts: root.items("discounts").map(|it| discount(it, &prices)).collect(),
+        owned_hardware: root
+            .rows("owned_hardware")
+            .filter_map(|(name, it)| server(name, it, &prices))
+            .collect(),
+        prices,
         exchange_rates,
         model_costs: root
             .rows("model_costs")
@@ -104,6 +110,12 @@ pub(super) fn owned(node: &Node) -> OwnedHardware {
         power,
         availability: nanos("availability", ONE),
     }
+}
+
+/// What a GPU of a server that was bought costs; `None` if the numbers make no rate.
+fn server(name: &str, row: View<'_>, table: &PriceTable) -> Option<Server> {
+    let model = gpu_model::of_product(row.text("gpu_model")?);
+    Some(Server { name: name.into(), gpu_model: table.meant_by(&model).into(), rate: owned(row.0).rate()? })
 }
 
 /// What all amounts of a file have in common.
@@ -174,7 +186,7 @@ impl Reader {
         prices
     }
 
-    fn over(&self, place: usize, row: View<'_>) -> Override {
+    fn over(&self, place: usize, row: View<'_>, table: &PriceTable) -> Override {
         let node = row.get("node_pricing").map(|prices| OverridePrices::Node {
             prices: self.prices(prices, row),
             gpus: row.count("gpus_per_node"),
@@ -182,7 +194,7 @@ impl Reader {
         let gpu = row.get("gpu_pricing").map(|prices| OverridePrices::Gpu(self.prices(prices, row)));
         Override {
             name: row.text("name").map_or_else(|| place.to_string().into(), Arc::from),
-            matching: row.get("match").map(matching).unwrap_or_default(),
+            matching: row.get("match").map(|it| matching(it, table)).unwrap_or_default(),
             valid_from: row.day("valid_from"),
             valid_until: row.day("valid_until"),
             price_model: row.text("price_model").and_then(PriceModel::from_name),
@@ -203,14 +215,15 @@ impl Reader {
     }
 }
 
-fn matching(row: View<'_>) -> Match {
+/// What is matched; the table says which model a name of a GPU means.
+fn matching(row: View<'_>, table: &PriceTable) -> Match {
     let text = |key: &str| row.text(key).map(Arc::from);
     Match {
         provider: text("provider"),
         region: text("region"),
         zone: text("zone"),
         instance_type: text("instance_type"),
-        gpu_model: row.text("gpu_model").map(gpu_model::of_product),
+        gpu_model: row.text("gpu_model").map(|name| table.meant_by(&gpu_model::of_product(name)).into()),
         node_labels: row
             .rows("node_labels")
             .filter_map(|(key, value)| Some((Arc::from(key), Arc::from(value.as_text()?))))
@@ -227,11 +240,11 @@ fn rule(row: View<'_>) -> PriceModelRule {
     }
 }
 
-fn discount(row: View<'_>) -> Discount {
+fn discount(row: View<'_>, table: &PriceTable) -> Discount {
     // A percent in billionths has 100,000 of them per millionth of the whole.
     let part = row.nanos("percent").unwrap_or(0) / 100_000;
     Discount {
-        matching: row.get("match").map(matching).unwrap_or_default(),
+        matching: row.get("match").map(|it| matching(it, table)).unwrap_or_default(),
         part: Ppm::new(u32::try_from(part).unwrap_or(u32::MAX)),
     }
 }

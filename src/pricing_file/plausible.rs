@@ -1,8 +1,5 @@
 //! What is allowed in a price file and looks like a mistake.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use crate::cost::gpu_model;
 use crate::cost::money::Rate;
 use crate::cost::pricing::{Catalogue, Date, PriceModel, PriceTable};
@@ -13,11 +10,12 @@ use crate::yaml::suggest;
 use crate::yaml::tree::Node;
 
 use super::format::PRICES;
+use super::listed::Listed;
 use super::rules::{self, DEFAULT};
 
 /// From how many times the list price on a price is asked about. Most whole instances have eight GPUs, and hardly any
 /// GPU is dearer than this by itself.
-const SUSPICIOUS_FACTOR: u64 = 6;
+pub(super) const SUSPICIOUS_FACTOR: u64 = 6;
 
 /// From how many times the dearest list price on, or which part of the cheapest one, a price has a wrong unit.
 const OUTLIER_FACTOR: u64 = 100;
@@ -28,9 +26,6 @@ const MOST_GPUS: u64 = 16;
 /// After how many days somebody should look at his own prices again.
 const STALE_DAYS: u32 = 180;
 
-/// The lowest and the highest on-demand price of one GPU in a catalogue, by model.
-pub(super) type Ranges = BTreeMap<Arc<str>, (Rate, Rate)>;
-
 /// What is known of prices without the file.
 #[derive(Clone)]
 pub(super) struct Known<'a> {
@@ -40,25 +35,28 @@ pub(super) struct Known<'a> {
     pub(super) catalogue: &'a Catalogue,
     /// The day; `None` if the age of prices is of no interest.
     pub(super) today: Option<Date>,
-    ranges: &'a Ranges,
+    pub(super) listed: &'a Listed,
     /// What one unit of the file's currency is worth, in billionths of a dollar.
-    currency: u64,
+    pub(super) currency: u64,
 }
 
 /// Between which list prices another is held, in billionths of a dollar per hour.
 #[derive(Clone, Copy)]
-struct Span {
+pub(super) struct Span {
     /// 0 if none is known.
     lowest: u64,
     /// The largest number if none is known.
-    highest: u64,
+    pub(super) highest: u64,
 }
 
 /// What is known of the prices of one GPU model.
-#[derive(Clone, Copy)]
-pub(super) struct KnownModel {
+#[derive(Clone)]
+pub(super) struct KnownModel<'a> {
     listed: Option<Rate>,
     range: Option<(Rate, Rate)>,
+    /// The instances among which a whole one is looked for.
+    of: &'a Listed,
+    model: Option<String>,
     today: Option<Date>,
     currency: u64,
 }
@@ -68,10 +66,10 @@ pub(super) struct KnownModel {
 impl<'a> Known<'a> {
     pub(super) fn new(
         list: &'a PriceTable,
-        (catalogue, ranges): (&'a Catalogue, &'a Ranges),
+        (catalogue, listed): (&'a Catalogue, &'a Listed),
         today: Option<Date>,
     ) -> Self {
-        Self { list, catalogue, today, ranges, currency: ONE }
+        Self { list, catalogue, today, listed, currency: ONE }
     }
 
     /// The same for a file with amounts in another currency, of which one unit is worth so many billionths of a dollar.
@@ -79,37 +77,34 @@ impl<'a> Known<'a> {
         Self { currency, ..self.clone() }
     }
 
-    pub(super) fn of_model(&self, model: &str) -> KnownModel {
+    fn of_model(&self, model: &str) -> KnownModel<'a> {
         KnownModel {
             listed: self.list.models.get(model).and_then(|prices| prices.on_demand),
-            range: self.ranges.get(model).copied(),
+            range: self.listed.ranges.get(model).copied(),
+            of: self.listed,
+            model: Some(model.to_owned()),
             today: self.today,
             currency: self.currency,
         }
     }
 
     /// The same of a model without prices, or of none, as of all models together.
-    fn of_model_or_any(&self, model: Option<&str>) -> KnownModel {
+    pub(super) fn of_model_or_any(&self, model: Option<&str>) -> KnownModel<'a> {
         let of_model = model.map(|model| self.of_model(model));
         if let Some(known) = of_model.filter(|known| known.listed.or(known.range.map(|it| it.0)).is_some()) {
             return known;
         }
-        let lowest = self.ranges.values().map(|(lowest, _)| *lowest).min();
-        let highest = self.ranges.values().map(|(_, highest)| *highest).max();
-        KnownModel { listed: None, range: lowest.zip(highest), today: self.today, currency: self.currency }
+        let lowest = self.listed.ranges.values().map(|(lowest, _)| *lowest).min();
+        let highest = self.listed.ranges.values().map(|(_, highest)| *highest).max();
+        KnownModel {
+            listed: None,
+            range: lowest.zip(highest),
+            of: self.listed,
+            model: None,
+            today: self.today,
+            currency: self.currency,
+        }
     }
-}
-
-/// How far the prices of a catalogue lie apart.
-pub(super) fn ranges(catalogue: &Catalogue) -> Ranges {
-    let mut ranges = Ranges::new();
-    for instance in catalogue.instances().filter(|instance| instance.gpus.is_some()) {
-        let Some(whole) = instance.prices.on_demand else { continue };
-        let price = instance.per_gpu(whole);
-        let range = ranges.entry(Arc::clone(&instance.gpu_model)).or_insert((price, price));
-        *range = (range.0.min(price), range.1.max(price));
-    }
-    ranges
 }
 
 /// Tells a row for a GPU that nobody knows.
@@ -130,7 +125,7 @@ pub(super) fn model(found: &mut Findings, row: &Entry<'_>, model: &str, known: O
 }
 
 /// Tells prices of one GPU that look wrong beside each other or beside those that are known.
-pub(super) fn row(found: &mut Findings, node: &Node, path: &str, known: Option<KnownModel>) {
+pub(super) fn row(found: &mut Findings, node: &Node, path: &str, known: Option<KnownModel<'_>>) {
     among_each_other(found, node, path);
     if let Some(known) = known {
         for (name, price, amount) in rules::prices(node) {
@@ -150,6 +145,14 @@ pub(super) fn over(found: &mut Findings, item: &Node, path: &str, known: Option<
             ages_of_prices(found, prices, &path, known.today);
             beside_list(found, prices, &path, known, (item, column));
         }
+    }
+    if let Some((written, wanted)) =
+        rules::get(item, "price_model").and_then(|it| Some((it, rules::text(it)?)))
+        && let Some(prices) = rules::get(item, "gpu_pricing").or(rules::get(item, "node_pricing"))
+        && rules::get(prices, wanted).is_none()
+    {
+        let message = format!("has no price for {wanted} here, so that on_demand stands in");
+        found.warning(written, &format!("{path}.price_model"), message);
     }
     age(found, item, path, known.and_then(|known| known.today));
 }
@@ -176,6 +179,12 @@ fn beside_list(
         let path = format!("{path}.{name}");
         let amount = in_dollars(amount, known.currency);
         if amount == 0 || span.tells_outlier(found, price, &path, amount) {
+            continue;
+        }
+        if instance_type.is_none()
+            && column == "gpu_pricing"
+            && of_gpu.tells_instance(found, price, &path, amount)
+        {
             continue;
         }
         match instance_type {
@@ -209,7 +218,7 @@ pub(super) fn discount(found: &mut Findings, item: &Node, path: &str) {
 }
 
 /// An amount of the file in billionths of a dollar.
-fn in_dollars(amount: u64, currency: u64) -> u64 {
+pub(super) fn in_dollars(amount: u64, currency: u64) -> u64 {
     u64::try_from(u128::from(amount) * u128::from(currency) / u128::from(ONE)).unwrap_or(u64::MAX)
 }
 
@@ -282,6 +291,10 @@ pub(super) fn old(found: &mut Findings, dated: &Node, path: &str, today: Option<
     else {
         return;
     };
+    if day > today {
+        let message = format!("the day is yet to come; today is {today}");
+        found.warning(written, &join(path, "as_of"), message);
+    }
     let days = today.days_since(day);
     if days > STALE_DAYS {
         let message = format!("the prices are {days} days old; look whether they still hold");
@@ -291,16 +304,37 @@ pub(super) fn old(found: &mut Findings, dated: &Node, path: &str, today: Option<
 
 // === impl KnownModel ===
 
-impl KnownModel {
-    fn compare(self, found: &mut Findings, price: &Node, path: &str, name: &str, amount: u64) {
+impl KnownModel<'_> {
+    fn compare(&self, found: &mut Findings, price: &Node, path: &str, name: &str, amount: u64) {
         let amount = in_dollars(amount, self.currency);
         let span = self.span();
-        if !span.tells_outlier(found, price, path, amount) && name == "on_demand" {
-            span.tells_whole(found, price, path, amount);
+        if span.tells_outlier(found, price, path, amount) || self.tells_instance(found, price, path, amount) {
+            return;
+        }
+        match name {
+            "on_demand" | "owned" => span.tells_whole(found, price, path, amount),
+            // Who commits himself, or may be interrupted, pays less.
+            _ => span.tells_dear(found, price, path, amount),
         }
     }
 
-    fn span(self) -> Span {
+    /// Tells the price of one GPU that is exactly that of an instance with several, and of none with one.
+    fn tells_instance(&self, found: &mut Findings, price: &Node, path: &str, amount: u64) -> bool {
+        // A few digits may be anybody's.
+        if amount % (ONE / 100) == 0 && amount < 10 * ONE {
+            return false;
+        }
+        let Some((it, gpus)) = self.of.whole_at(amount, self.model.as_deref()) else { return false };
+        let message = format!(
+            "exactly the price of a whole {} with {gpus} GPUs in {}; write the price of one GPU",
+            it.instance_type, it.region
+        );
+        found.warning(price, path, message);
+        true
+    }
+
+    /// Between which list prices it is.
+    pub(super) fn span(&self) -> Span {
         let highest = self.listed.or(self.range.map(|(_, highest)| highest));
         let lowest = self.range.map(|(lowest, _)| lowest).or(self.listed);
         Span {
@@ -331,6 +365,17 @@ impl Span {
         };
         found.warning(price, path, message);
         true
+    }
+
+    /// Tells a price that is above every list price on demand, though it is none.
+    fn tells_dear(self, found: &mut Findings, price: &Node, path: &str, amount: u64) {
+        if amount > self.highest.saturating_mul(3) / 2 {
+            found.warning(
+                price,
+                path,
+                "above all list prices on demand: is it the price of a whole instance?",
+            );
+        }
     }
 
     /// Tells the price of one GPU that is rather one of several.

@@ -14,7 +14,7 @@ use crate::yaml::{decimal, describe};
 use super::format::{FILE, FILE_EXPECTED, GPU_COLUMNS, GPU_ROW, GPU_ROWS, PRICES};
 use super::plausible::{self, Known};
 use super::shape::Shape;
-use super::{date, electricity, format, meaning, shape};
+use super::{conditions, date, electricity, format, meaning, shape, slips};
 
 /// The row of `gpu_pricing` for models that have none.
 pub(super) const DEFAULT: &str = "default";
@@ -36,6 +36,7 @@ pub(super) fn check(root: &Node, known: Option<&Known<'_>>) -> Findings {
     plausible::old(&mut found, root, "", known.and_then(|known| known.today));
     currency(&mut found, &sections, &right);
     bought_once(&mut found, &sections);
+    slips::owned_for_nobody(&mut found, &sections);
     if found.count() == 0 && sections.iter().all(|section| section.name == "schema_version") {
         found.problem(root, "", format!("expected {FILE_EXPECTED}, found neither"));
     }
@@ -48,13 +49,17 @@ fn section(found: &mut Findings, section: &Entry<'_>, known: Option<&Known<'_>>)
     };
     match (section.name, &field.shape) {
         ("gpu_pricing", _) => gpu_rows(found, section, known),
-        ("owned_hardware", Shape::Rows(expected, server)) => owned_hardware(found, section, expected, server),
+        ("owned_hardware", Shape::Rows(expected, server)) => {
+            owned_hardware(found, section, (expected, server), known);
+        }
         (name, shape) => {
             let before = found.count();
             shape::check(found, section, shape);
             match name {
                 "overrides" => overrides(found, section, known),
-                "discounts" => discounts(found, section),
+                "discounts" => discounts(found, section, known),
+                "price_model_rules" => slips::price_model_rules(found, section),
+                "model_costs" => slips::tokens(found, section, known),
                 "energy" if found.count() == before => electricity::check(found, section),
                 _ => {}
             }
@@ -137,12 +142,18 @@ fn gpu_row(found: &mut Findings, row: &Entry<'_>, model: &str, known: Option<&Kn
             valid_from(found, row, items);
             for (index, item) in items.iter().enumerate() {
                 let path = format!("{}[{}]", row.path, index + 1);
-                plausible::row(found, item, &path, known.map(|known| known.of_model(model)));
+                plausible::row(found, item, &path, known.map(|known| known.of_model_or_any(Some(model))));
             }
+            slips::dropped(found, row, items);
         }
         _ => {
             shape::check(found, row, &GPU_ROW);
-            plausible::row(found, row.value, &row.path, known.map(|known| known.of_model(model)));
+            plausible::row(
+                found,
+                row.value,
+                &row.path,
+                known.map(|known| known.of_model_or_any(Some(model))),
+            );
         }
     }
 }
@@ -206,6 +217,9 @@ fn model_of(name: &str) -> String {
 
 fn overrides(found: &mut Findings, section: &Entry<'_>, known: Option<&Known<'_>>) {
     let Value::List(items) = &section.value.value else { return };
+    if let Some(known) = known {
+        conditions::check(found, section, known);
+    }
     for (index, item) in items.iter().enumerate() {
         let path = format!("{}[{}]", section.path, index + 1);
         let both = get(item, "gpu_pricing").and(get(item, "node_pricing"));
@@ -227,19 +241,30 @@ fn overrides(found: &mut Findings, section: &Entry<'_>, known: Option<&Known<'_>
     }
 }
 
-fn discounts(found: &mut Findings, section: &Entry<'_>) {
+fn discounts(found: &mut Findings, section: &Entry<'_>, known: Option<&Known<'_>>) {
     let Value::List(items) = &section.value.value else { return };
+    if let Some(known) = known {
+        conditions::check(found, section, known);
+    }
     for (index, item) in items.iter().enumerate() {
         plausible::discount(found, item, &format!("{}[{}]", section.path, index + 1));
     }
 }
 
-fn owned_hardware(found: &mut Findings, section: &Entry<'_>, expected: &str, shape: &Shape) {
+fn owned_hardware(
+    found: &mut Findings,
+    section: &Entry<'_>,
+    (expected, shape): (&str, &Shape),
+    known: Option<&Known<'_>>,
+) {
     for row in found.entries(section.value, &section.path, expected) {
         let before = found.count();
         shape::check(found, &row, shape);
         if found.count() == before {
             server(found, &row);
+        }
+        if found.count() == before {
+            slips::server(found, &row, known);
         }
     }
 }

@@ -137,6 +137,17 @@ fn how_a_gpu_was_bought_may_depend_on_its_model() {
 }
 
 #[test]
+fn a_described_node_has_as_many_gpus_as_its_type() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pricing.yaml");
+    fs::write(&file, "overrides: [{ match: { instance_type: p5.48xlarge }, node_pricing: { on_demand: 55.04 }, gpus_per_node: 1 }]")
+        .unwrap();
+    let node = ["price", "--region=us-east-1", "--instance-type=p5.48xlarge", &flag("--pricing.file", &file)];
+    assert_eq!(answer(&node)["dollars_per_hour"], json!(6.88));
+    assert_eq!(answer(&[&node[..], &["--gpus=10"]].concat())["dollars_per_hour"], json!(5.504));
+}
+
+#[test]
 fn a_label_names_the_gpu() {
     for (label, model) in [
         ("nvidia.com/gpu.product=Tesla-T4", "nvidia-t4"),
@@ -153,11 +164,15 @@ fn a_label_names_the_gpu() {
 fn what_looks_like_a_slip_is_said_beside_the_answer() {
     let h100 = "a3-highgpu-8g has nvidia-h100-80gb, not nvidia-t4: the answer is about nvidia-t4\n";
     let region = "the list price of an instance depends on its region: name it with --region\n";
+    let elsewhere = "the catalogue has a3-megagpu-8g in asia-northeast1, asia-southeast1, australia-southeast1 and 6 more, not in us-east-1\n";
+    let part = "the catalogue has g6f.large in ap-northeast-1, ap-northeast-2, ap-south-1 and 10 more, not in mars-1\ng6f.large has a part of a GPU, and this is the price of a whole one\n";
     let gpu = "which GPU is not known: name it with --gpu\n";
     for (args, expected) in [
         (&[&["--gpu=t4"], A3].concat()[..], h100),
         (&["--instance-type=p5.48xlarge", "--zone=us-east-1a"], region),
         (&["--zone=us-east-1a"], gpu),
+        (&["--region=us-east-1", "--instance-type=a3-megagpu-8g"], elsewhere),
+        (&["--region=mars-1", "--instance-type=g6f.large"], part),
         (&["--region=us-east-1", "--instance-type=p99.large"], gpu),
         (A3, ""),
         (&["--gpu=t4"], ""),

@@ -96,6 +96,11 @@ const INSTANCE_TYPE: [&str; 2] = ["node.kubernetes.io/instance-type", "beta.kube
 const REGION: [&str; 2] = ["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"];
 const ZONE: [&str; 2] = ["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"];
 
+/// The labels by which providers and provisioners say how a node was bought, with each value that is known of them.
+pub fn capacity_labels() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CAPACITY_TYPES.iter().map(|(label, value, ..)| (*label, *value))
+}
+
 // === impl NodeFacts ===
 
 impl NodeFacts {

@@ -79,8 +79,11 @@ fn check(sheet: &PriceSheet, row: &BTreeMap<&str, &str>, wanted: PriceModel, pri
         assert_eq!(quote.rule, PriceRule::Catalogue);
         assert!(quote.rule_in_full().starts_with(&key), "{}", quote.rule_in_full());
         assert!(quote.source.is_some());
-        let list = Some(row["on_demand_usd_per_hour"]).filter(|price| !price.is_empty()).map(nanos);
-        assert!(quote.list.map(Rate::nanos_per_hour) >= list.map(|list| list / gpus as u64));
+    }
+    // Commitments are a table without these prices.
+    if let Some(list) = row.get("on_demand_usd_per_hour").filter(|price| !price.is_empty()) {
+        let lists = quotes.iter().map(|quote| quote.list.unwrap()).sum::<Rate>();
+        assert_eq!(lists.nanos_per_hour(), nanos(list), "{row:?}");
     }
 }
 

@@ -332,7 +332,9 @@ impl Meant {
             self.some_word(about, name, matching.get(name).and_then(Value::as_str));
         }
         let model = matching.get("gpu_model").and_then(Value::as_str).map(gpu_model::of_product);
-        self.some_word(about, "gpu_model", model);
+        let meant = model
+            .map(|model| self.words.get(&format!("alias {model}")).cloned().unwrap_or(model.to_string()));
+        self.some_word(about, "gpu_model", meant);
         let about = format!("{about} label");
         map(matching.get("node_labels"))
             .for_each(|(key, value)| self.word(&about, key, value.as_str().unwrap()));

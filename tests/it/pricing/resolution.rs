@@ -55,6 +55,7 @@ const EURO: &str =
 const DATED: &str = "gpu_pricing: { nvidia-h100-80gb: [{ on_demand: 1 }, { valid_from: 2026-08-01, on_demand: 2 }, { valid_from: 2026-08-02, on_demand: 3 }] }";
 const ALIAS: &str = "gpu_pricing: { nvidia-h100-80gb: { on_demand: 8, aliases: [Engineering Sample] } }";
 const OWNED: &str = "owned_hardware: { dgx: { gpu_model: nvidia-h100-80gb, gpus: 8, server_usd: 300000, life_years: 4, opex_pct: 0.05, kw: 10.2, load_factor: 0.8, usd_per_kwh: 0.08, pue: 1.3 } }\nprice_model_rules: [{ label: pool, values: { dgx: owned } }]";
+const ALIAS_MATCHED: &str = "gpu_pricing: { nvidia-h100-80gb: { on_demand: 6, aliases: [NVIDIA Engineering Sample] } }\noverrides: [{ match: { gpu_model: NVIDIA Engineering Sample }, gpu_pricing: { on_demand: 4 } }]\ndiscounts: [{ match: { gpu_model: nvidia-h100-80gb }, percent: 10 }]";
 const OWNED_ALIAS: &str = "owned_hardware: { dgx: { gpu_model: NVIDIA Sample, gpus: 8, server_usd: 70080, life_years: 1 } }\ngpu_pricing: { nvidia-h100-80gb: { on_demand: 3, aliases: [NVIDIA Sample] } }";
 const OWNED_LATER: &str = "owned_hardware: { dgx: { gpu_model: nvidia-h100-80gb, gpus: 8, server_usd: 70080, life_years: 1 } }\ngpu_pricing: { nvidia-h100-80gb: [{ valid_from: 2026-08-01, on_demand: 3 }] }";
 const FREE: &str = "gpu_pricing: { nvidia-t4: { spot: 0.1 } }";
@@ -416,6 +417,8 @@ const CASES: &[Case] = &[
     (OWNED, &[("pool", "dgx")], (H100, 8), None, "1.390326575 owned file"),
     (OWNED, &[], (H100, 8), None, "6.88 on_demand built_in"),
     (OWNED_LATER, &[], (H100, 8), Some(PriceModel::Owned), "1 owned file"),
+    (ALIAS_MATCHED, &[], ("NVIDIA Engineering Sample", 1), None, "3.6 on_demand override:1"),
+    (ALIAS_MATCHED, &[], (H100, 1), None, "3.6 on_demand override:1"),
     (OWNED_ALIAS, &[], (H100, 8), Some(PriceModel::Owned), "1 owned file"),
 ];
 
