@@ -12,7 +12,8 @@ use tracing::{error, info, warn};
 use super::Parts;
 use super::files::told;
 use crate::clock;
-use crate::status::{Source, SourceStatus};
+use crate::sampler;
+use crate::status::{Published, Source, SourceStatus, Status};
 use crate::web_config::{self, Files, Problem, Reading, WebConfig};
 
 /// How often the files are looked at. What is written is read when it has not changed for as long: who writes a file may
@@ -64,6 +65,17 @@ pub(super) fn read(file: Option<PathBuf>, parts: &mut Parts) -> Result<Web, Wron
         "the follower of the web configuration"
     });
     Ok(Web { config: latest, followed: Some(followed) })
+}
+
+/// Says how the web configuration is doing whenever it was read anew: after a replay there are no ticks that would.
+pub(super) async fn tell_of_changes(files: sampler::Files, publish: watch::Sender<Published>) {
+    let Some(mut web) = files.web.clone() else { return std::future::pending().await };
+    while web.changed().await.is_ok() {
+        publish.send_modify(|published| {
+            let sources = files.sources();
+            published.status = Arc::new(Status { sources, ..Status::clone(&published.status) });
+        });
+    }
 }
 
 fn tell(path: &Path, config: &WebConfig, warnings: &[Problem]) {
