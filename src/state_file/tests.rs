@@ -1,5 +1,7 @@
 //! A directory in which everything goes wrong that can.
 
+mod any_bytes;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The HTTP server against clients that are friendly, many, slow or hostile.
 
+mod crowds;
+
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -278,21 +280,6 @@ fn a_body_that_never_comes_holds_nobody_up() {
 }
 
 #[test]
-fn eleven_hundred_connections_at_once_are_all_answered() {
-    let clients = 1_100;
-    // Each connection is a file at either end, and both ends are in this process.
-    let Ok(soft) = raise_file_limit(4 * clients) else { return };
-    assert!(soft >= 4 * clients);
-    let server = Server::start(published(), Limits { request_read: SHORT, ..Limits::USUAL });
-    let waiting: Vec<TcpStream> = (0..clients).map(|_| server.send(b"")).collect();
-    assert_eq!(server.get("/metrics").status, 200, "whoever asks nothing makes room");
-    drop(waiting);
-    let request = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let asking: Vec<TcpStream> = (0..clients).map(|_| server.send(request)).collect();
-    assert!(asking.into_iter().all(|stream| read(stream).status == 200));
-}
-
-#[test]
 fn who_guesses_passwords_is_put_off_and_who_knows_one_is_not() {
     // Some 50 ms each.
     let hash = PasswordHash::parse("$2y$10$wHoMayAskAndOverWhat..RaJ/N/PvbU91fJw0Xdfk38mUTHd/ijy").unwrap();
@@ -355,14 +342,6 @@ fn who_does_not_take_its_answer_over_tls_is_cut_off() {
     }
     let idle = read_to_end(Unclean(idle)).unwrap();
     assert!(idle.promised_bytes() > Some(idle.body.len()), "{}", idle.head);
-}
-
-/// Lets this process have that many files open, if it may.
-fn raise_file_limit(files: usize) -> Result<usize, rustix::io::Errno> {
-    let limit = getrlimit(Resource::Nofile);
-    let soft = u64::try_from(files).unwrap().max(limit.current.unwrap_or(u64::MAX));
-    setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: limit.maximum })?;
-    Ok(usize::try_from(soft).unwrap())
 }
 
 #[test]

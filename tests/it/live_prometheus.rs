@@ -1,21 +1,20 @@
 //! A real Prometheus scrapes the built binary: what it holds adds up as the ledger does.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use fake_nvml::{Board, Node};
-use serde_json::Value;
 
 use crate::support::daemon::eventually;
 use crate::support::fake_kubelet::pod;
 use crate::support::node::{FakeNode, uuid};
+use crate::support::promql::{self, Server, free_port, scraping};
 use crate::support::tools;
 
 /// A Prometheus server with a data directory of its own.
 pub(crate) struct Prometheus {
-    child: Child,
+    _server: Server,
     port: u16,
 }
 
@@ -25,57 +24,32 @@ impl Prometheus {
         Self::start_with(directory, target, "")
     }
 
-    /// Starts it with more lines about how it scrapes.
-    pub(crate) fn start_with(directory: &Path, target: u16, access: &str) -> Self {
+    /// Starts it with more lines in its configuration.
+    pub(crate) fn start_with(directory: &Path, target: u16, more: &str) -> Self {
         let prometheus = Command::new("prometheus");
-        Self::start_as(
-            prometheus,
-            "install Debian's prometheus (make test does)",
-            directory,
-            (target, access),
-        )
+        Self::start_as(prometheus, "install Debian's prometheus (make test does)", directory, (target, more))
     }
 
-    fn start_as(mut program: Command, help: &str, directory: &Path, (target, access): (u16, &str)) -> Self {
+    fn start_as(mut program: Command, help: &str, directory: &Path, (target, more): (u16, &str)) -> Self {
         let config = directory.join("prometheus.yml");
-        let text = format!(
-            "global: {{ scrape_interval: 1s }}\n\
-             scrape_configs:\n\
-             - job_name: gpu-cost\n  honor_labels: true\n  static_configs: [{{ targets: ['127.0.0.1:{target}'] }}]\n\
-             {access}"
-        );
-        fs::write(&config, text).expect("write the configuration");
+        fs::write(&config, scraping(target) + more).expect("write the configuration");
         let port = free_port();
-        let child = program
+        program
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", directory.join("tsdb").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot run {program:?}: {error}; {help}"));
-        Self { child, port }
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        Self { _server: Server::start(&mut program, help), port }
+    }
+
+    /// Where it answers.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The value of an instant query that gives one number; `None` while it gives nothing.
     pub(crate) fn query(&self, query: &str) -> Option<f64> {
-        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
-        let mut answer = ureq::get(url).query("query", query).call().ok()?;
-        let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+        promql::number(self.port, query)
     }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 #[test]

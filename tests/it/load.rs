@@ -99,6 +99,7 @@ fn a_days_churn_and_many_scrapers_leave_the_memory_flat_and_lose_no_time() {
     }
 
     let (early, late) = (early.unwrap(), resident(&scrape));
+    println!("{:.1} MB after 20 s, {:.1} MB after 60 s", early / 1e6, late / 1e6);
     assert!(late < GROWTH * early, "{early} bytes after 20 s, {late} after 60 s");
     let [good, bad] = [0, 1].map(|at| counts[at].load(Ordering::Relaxed));
     assert!(good > 64 * 60 && bad == 0, "{good} good scrapes, {bad} others");

@@ -1,13 +1,16 @@
 //! The proof: whatever breaks, Prometheus holds the ledger.
 //!
 //! Pods come and go by the hundred, the daemon is killed at any instant, the kubelet and the API server restart, a price
-//! changes, the ledger is lost once, and two scrape. At the end the hours of `rules/recording-ledger.yml` add up to what
-//! the ledgers say of each team, and the ledgers to price times time. Time is fast because everything is short: a tick has
-//! 50 ms, a scrape comes each second, and an hour of the rules has eight seconds.
+//! changes, the ledger is lost once, and three scrape. At the end the hours of `rules/recording-ledger.yml` add up to what
+//! the ledgers say of each team, in Prometheus and in `VictoriaMetrics`; the ledgers are price times time, and so is each
+//! pod, but for the tick and the kubelet's answer by which its life begins and ends. Time is fast because everything is
+//! short: a tick has 50 ms, a scrape comes each second, and an hour of the rules has eight seconds.
+
+mod lives;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,11 +21,13 @@ use gpu_cost_exporter::clock;
 use gpu_cost_exporter::observation::{Span, Uptime};
 use serde_json::Value;
 
-use crate::live_prometheus::{Prometheus, free_port};
+use self::lives::{Knowledge, Life};
+use crate::live_prometheus::Prometheus;
 use crate::support::daemon::{Daemon, eventually};
 use crate::support::fake_apiserver::{self, FakeApiServer};
-use crate::support::fake_kubelet::{devices, pod};
+use crate::support::fake_kubelet::{Method, devices, pod};
 use crate::support::node::{FakeNode, flag, uuid};
+use crate::support::promql::{self, VictoriaMetrics, free_port};
 use crate::support::server;
 
 /// GPUs, and slots of each.
@@ -33,8 +38,8 @@ const SLOTS: u32 = 4;
 /// very tick at which it comes into force.
 const PRICES: [f64; 2] = [3_600.0, 3_605.0];
 
-/// How long each of the two ledgers is kept.
-const ERA_MILLIS: u64 = 40_000;
+/// How long the first of the two ledgers is kept.
+const ERA_MILLIS: u64 = 37_000;
 
 /// How far one sum may be from another.
 const TOLERANCE: f64 = 1e-4;
@@ -50,12 +55,19 @@ struct Stage {
     began: Uptime,
     /// The number and the end of the pod in each slot.
     slots: Vec<(usize, Uptime)>,
-    pods: usize,
+    /// The lives of all pods, by their numbers from one on.
+    lives: Vec<Life>,
+    /// When a daemon was killed.
+    kills: Vec<Uptime>,
 }
+
+/// A database that scrapes, and where it answers.
+type Database = (&'static str, u16);
 
 /// What a ledger came to.
 struct Era {
     by_team: BTreeMap<String, f64>,
+    by_pod: BTreeMap<String, f64>,
     devices: f64,
     seconds: f64,
     /// When it began and when it was last looked at, in seconds since the epoch.
@@ -76,7 +88,8 @@ impl Stage {
         let now = clock::uptime();
         let slots = vec![(0, now); (GPUS * SLOTS) as usize];
         let (apiserver, port) = (FakeApiServer::start(), free_port());
-        Self { node, apiserver, port, began: now, slots, pods: 0 }
+        let (lives, kills) = (Vec::new(), Vec::new());
+        Self { node, apiserver, port, began: now, slots, lives, kills }
     }
 
     fn start(&self) -> Daemon {
@@ -94,31 +107,34 @@ impl Stage {
     /// Lets the pods whose time is over go and others come, each of one of four teams.
     fn turn(&mut self) {
         let now = clock::uptime();
-        let mut changed = self.pods == 0;
-        for at in 0..self.slots.len() {
-            let (number, end) = self.slots[at];
-            if now < end {
-                continue;
-            }
-            changed = true;
-            if number > 0 {
-                self.apiserver.delete("ml", &format!("pod-{number}"));
-            }
-            self.pods += 1;
-            let (name, uid) = (format!("pod-{}", self.pods), format!("uid-{}", self.pods));
-            let team = ["nlp", "vision", "search", "speech"][self.pods % 4];
+        let over: Vec<usize> = (0..self.slots.len()).filter(|at| now >= self.slots[*at].1).collect();
+        if over.is_empty() {
+            return;
+        }
+        let gone: Vec<usize> = over.iter().map(|at| self.slots[*at].0).filter(|number| *number > 0).collect();
+        let first = self.lives.len() + 1;
+        for (number, at) in (first..).zip(over) {
+            let (name, uid) = (format!("pod-{number}"), format!("uid-{number}"));
+            let team = ["nlp", "vision", "search", "speech"][number % 4];
             self.apiserver.apply(&fake_apiserver::pod("ml", &name, &uid, &[("team", team)]));
             let lives = LIVES[at % LIVES.len()];
-            self.slots[at] = (self.pods, now.after(Span::from_secs(lives[self.pods % lives.len()])));
+            self.slots[at] = (number, now.after(Span::from_secs(lives[number % lives.len()])));
+            self.lives.push(Life { name, given: [now; 2], taken: None });
         }
-        if changed {
-            let held = self.slots.iter().enumerate();
-            let pods = held.map(|(at, (number, _))| {
-                let id = slot(u32::try_from(at).unwrap());
-                pod("ml", &format!("pod-{number}"), "nvidia.com/gpu.shared", &[&id])
-            });
-            self.node.kubelet.list(pods.collect());
+        for number in &gone {
+            self.apiserver.delete("ml", &format!("pod-{number}"));
         }
+        let held = self.slots.iter().enumerate();
+        let pods = held.map(|(at, (number, _))| {
+            let id = slot(u32::try_from(at).unwrap());
+            pod("ml", &format!("pod-{number}"), "nvidia.com/gpu.shared", &[&id])
+        });
+        self.node.kubelet.list(pods.collect());
+        let change = [now, clock::uptime()];
+        for number in gone {
+            self.lives[number - 1].taken = Some(change);
+        }
+        self.lives[first - 1..].iter_mut().for_each(|life| life.given = change);
     }
 
     /// Lets the pods come and go until this many milliseconds have passed since the beginning.
@@ -130,14 +146,24 @@ impl Stage {
         }
     }
 
+    /// Lets the pods come and go as long as something is so; says how many milliseconds have passed since the beginning.
+    fn play_while(&mut self, mut is_so: impl FnMut() -> bool) -> u64 {
+        while is_so() {
+            self.turn();
+            thread::park_timeout(Duration::from_millis(50));
+        }
+        clock::uptime().since(self.began).as_nanos() / 1_000_000
+    }
+
     /// Kills the daemon and starts it anew, while everything goes on.
-    fn kill(&self, daemon: Daemon) -> Daemon {
+    fn kill(&mut self, daemon: Daemon) -> Daemon {
+        self.kills.push(clock::uptime());
         daemon.kill();
         self.start()
     }
 
     /// Asks the daemon to stop, waits until everybody has seen its last values, and reads its ledger.
-    fn close(daemon: Daemon, prometheus: &Prometheus) -> Era {
+    fn close(daemon: Daemon, databases: &[Database]) -> Era {
         daemon.signal("TERM");
         let stopped = || daemon.get("/-/ready").text().contains("about to end").then_some(());
         eventually("the last observation", stopped);
@@ -149,12 +175,24 @@ impl Stage {
             (before == ticks).then_some(())
         });
         let era = Era::read(&daemon);
-        let total = "sum(gpu_cost_device_dollars_total)";
-        eventually("the last values in Prometheus", || {
-            prometheus.query(total).filter(|dollars| (dollars - era.devices).abs() < 1e-9 * era.devices)
-        });
+        for (name, port) in databases {
+            eventually(&format!("the last values in {name}"), || era.is_in(*port).then_some(()));
+        }
         daemon.kill();
         era
+    }
+
+    /// What daemons could know while they kept a ledger, whose ticks were seen at these moments.
+    fn knowledge(&self, era: &Era, ticks: &[Uptime]) -> Knowledge {
+        let (now, wall) = (clock::uptime(), clock::wall().as_millis());
+        let at = |moment: f64| {
+            let ago = Duration::from_millis(wall).as_secs_f64() - moment;
+            let ago = u64::try_from(Duration::from_secs_f64(ago).as_nanos()).unwrap();
+            Uptime::from_nanos(now.as_nanos() - ago)
+        };
+        let ledger = [at(era.since), at(era.until)];
+        let reads = self.node.kubelet.called(Method::List);
+        Knowledge { ledger, reads, ticks: ticks.to_vec(), kills: self.kills.clone() }
     }
 }
 
@@ -173,6 +211,17 @@ fn price(node: &FakeNode, dollars: f64) {
 // === impl Era ===
 
 impl Era {
+    /// Whether a database has the last value of every device and of every pod.
+    fn is_in(&self, database: u16) -> bool {
+        let is_same = |held: f64, dollars: f64| (held - dollars).abs() <= 1e-9 * dollars;
+        let devices = promql::number(database, "sum(last_over_time(gpu_cost_device_dollars_total[10m]))");
+        let pods = "sum by (pod) (last_over_time(gpu_cost_pod_dollars_total[10m]))";
+        let pods = promql::by_label(database, pods, "pod");
+        let has =
+            |(pod, dollars): (&String, &f64)| pods.get(pod).is_some_and(|held| is_same(*held, *dollars));
+        devices.is_some_and(|held| is_same(held, self.devices)) && self.by_pod.iter().all(has)
+    }
+
     fn read(daemon: &Daemon) -> Self {
         let ledger: Value = serde_json::from_str(daemon.get("/api/v1/ledger").text()).unwrap();
         let report = &ledger["report"];
@@ -183,6 +232,11 @@ impl Era {
             let team = line["labels"]["team"].as_str().unwrap();
             *by_team.entry(team.into()).or_default() += number(&line["totals"]["dollars"]);
         }
+        let mut by_pod: BTreeMap<String, f64> = BTreeMap::new();
+        for line in report["pods"].as_array().unwrap() {
+            let pod = line["pod"].as_str().unwrap();
+            *by_pod.entry(pod.into()).or_default() += number(&line["totals"]["dollars"]);
+        }
         let devices = report["devices"].as_array().unwrap();
         let sum = |what: &str| devices.iter().map(|device| number(&device["totals"][what])).sum();
         for device in devices {
@@ -190,7 +244,14 @@ impl Era {
         }
         let moment = |of: &Value| humantime_seconds(of.as_str().unwrap());
         let (devices, seconds) = (sum("dollars"), sum("gpu_seconds"));
-        Self { by_team, devices, seconds, since: moment(&report["since"]), until: moment(&report["at"]) }
+        Self {
+            by_team,
+            by_pod,
+            devices,
+            seconds,
+            since: moment(&report["since"]),
+            until: moment(&report["at"]),
+        }
     }
 }
 
@@ -200,44 +261,50 @@ fn humantime_seconds(moment: &str) -> f64 {
 }
 
 /// The rules of the ledger, in which an hour has eight seconds and a minute one.
-fn fast_rules(directory: &Path) -> String {
-    let mut files = Vec::new();
-    for name in ["settings.yml", "recording-live.yml", "recording-ledger.yml"] {
-        let rules =
-            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rules").join(name)).unwrap();
+fn fast_rules(directory: &Path) -> [PathBuf; 2] {
+    ["settings.yml", "recording-ledger.yml"].map(|name| {
+        let slow = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules").join(name);
         let fast = [
             ("interval: 1h", "interval: 8s"),
             ("interval: 1m", "interval: 1s"),
-            ("interval: 2m", "interval: 1s"),
+            ("interval: 2m", "interval: 8s"),
             ("[1h]", "[8s]"),
             ("[25h]", "[200s]"),
             ("vector(time() - 3600)", "vector(time() - 8)"),
         ];
-        let rules = fast.iter().fold(rules, |rules, (slow, fast)| rules.replace(slow, fast));
+        let slow = fs::read_to_string(slow).unwrap();
+        let rules = fast.iter().fold(slow, |rules, (slow, fast)| rules.replace(slow, fast));
         let path = directory.join(name);
         fs::write(&path, rules).unwrap();
-        files.push(path.display().to_string());
-    }
-    format!("rule_files: {files:?}\n")
+        path
+    })
 }
 
-/// Somebody else who scrapes, and whoever scrapes twice must not see two ledgers.
-fn second_scraper(port: u16, over: &Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+/// Somebody else who scrapes, and whoever scrapes twice must not see two ledgers. Says when there were more ticks.
+fn other_scraper(port: u16, over: &Arc<AtomicBool>) -> thread::JoinHandle<Vec<Uptime>> {
     let over = Arc::clone(over);
     thread::spawn(move || {
-        let mut scrapes = 0;
+        let (mut ticks, mut seen) = (Vec::new(), None);
         while !over.load(Ordering::Relaxed) {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 // It may be killed in the middle of an answer.
-                let answer = std::panic::catch_unwind(|| {
-                    server::ask(([127, 0, 0, 1], port).into(), "GET", "/metrics", &[])
-                });
-                scrapes += usize::from(answer.is_ok_and(|answer| answer.status == 200));
+                let ask = || server::ask(([127, 0, 0, 1], port).into(), "GET", "/metrics", &[]);
+                let count = std::panic::catch_unwind(ask).ok().and_then(|answer| count_ticks(answer.text()));
+                if count.is_some() && count != seen {
+                    ticks.push(clock::uptime());
+                    seen = count;
+                }
             }
-            thread::park_timeout(Duration::from_millis(130));
+            thread::park_timeout(Duration::from_millis(60));
         }
-        scrapes
+        ticks
     })
+}
+
+/// How many observations a scrape shows; `None` if there is no ledger in it.
+fn count_ticks(text: &str) -> Option<u64> {
+    text.contains("\ngpu_cost_device_dollars_total{").then_some(())?;
+    text.lines().find_map(|line| line.strip_prefix("gpu_cost_exporter_ticks_total "))?.parse().ok()
 }
 
 #[test]
@@ -245,9 +312,16 @@ fn what_prometheus_holds_is_the_ledger_whatever_breaks() {
     let mut stage = Stage::new();
     let directory = tempfile::tempdir().unwrap();
     let rules = fast_rules(directory.path());
-    let prometheus = Prometheus::start_with(directory.path(), stage.port, &rules);
+    let loading = format!("rule_files: {rules:?}\n");
+    let victoria = VictoriaMetrics::start(directory.path(), stage.port, &rules);
+    let prometheus = Prometheus::start_with(directory.path(), stage.port, &loading);
+    let databases = [("Prometheus", prometheus.port()), ("VictoriaMetrics", victoria.port())];
+    for (name, port) in databases {
+        // An hour that ends before they know which one it is has no name.
+        eventually(&format!("the hour in {name}"), || promql::number(port, "gpu_cost:calendar:ledger_hour"));
+    }
     let over = Arc::default();
-    let other = second_scraper(stage.port, &over);
+    let other = other_scraper(stage.port, &over);
 
     // The first ledger: killed at instants that have nothing to do with ticks and scrapes.
     stage.began = clock::uptime();
@@ -266,34 +340,42 @@ fn what_prometheus_holds_is_the_ledger_whatever_breaks() {
         daemon = stage.kill(daemon);
     }
     stage.play_until(ERA_MILLIS);
-    let first = Stage::close(daemon, &prometheus);
+    let first = Stage::close(daemon, &databases);
 
     // It is lost, and another one begins.
     fs::remove_dir_all(stage.node.path("state")).unwrap();
     stage.began = clock::uptime();
     let mut daemon = stage.start();
-    // The new one must not be killed before the rules have met it.
-    for at in [18_274, 20_951] {
+    // A line of the new one that outgrew the old before an hour had only the new one would look like the old one.
+    daemon = daemon.ready();
+    let met = Duration::from_millis(clock::wall().as_millis() + 8_000).as_secs_f64();
+    let is_met = |port| {
+        let written = promql::number(port, "max(last_over_time(gpu_cost:ledger:written_timestamp[200s]))");
+        written.is_some_and(|written| written > met)
+    };
+    let met = stage.play_while(|| !databases.iter().all(|(_, port)| is_met(*port)));
+    for at in [met + 274, met + 2_951] {
         stage.play_until(at);
         daemon = stage.kill(daemon);
     }
     stage.apiserver.die();
-    stage.play_until(22_000);
+    stage.play_until(met + 4_000);
     stage.apiserver.come_back();
-    stage.play_until(24_000);
+    stage.play_until(met + 6_000);
     let daemon = daemon.ready();
     price(&stage.node, PRICES[1]);
-    stage.play_until(30_518);
+    stage.play_until(met + 12_518);
     let daemon = stage.kill(daemon);
-    stage.play_until(ERA_MILLIS);
+    stage.play_until(met + 18_500);
     let reloaded = daemon
         .scrape()
         .value("gpu_cost_device_price_dollars_per_hour", &[("gpu_uuid", &uuid(0)), ("basis", "effective")]);
     assert_eq!(reloaded, Some(PRICES[1]));
-    let second = Stage::close(daemon, &prometheus);
+    let second = Stage::close(daemon, &databases);
     over.store(true, Ordering::Relaxed);
-    assert!(other.join().unwrap() > 100, "the second scraper");
-    assert!(stage.pods > 300, "{} pods", stage.pods);
+    let ticks = other.join().unwrap();
+    assert!(ticks.len() > 100, "{} scrapes of the other", ticks.len());
+    assert!(stage.lives.len() > 300, "{} pods", stage.lives.len());
 
     // The ledgers are price times time.
     for era in [&first, &second] {
@@ -305,17 +387,38 @@ fn what_prometheus_holds_is_the_ledger_whatever_breaks() {
     let dollars = |price: f64| second.seconds * price / 3_600.0;
     assert!((dollars(PRICES[0])..dollars(PRICES[1])).contains(&second.devices), "{} $", second.devices);
 
-    // Prometheus has the same, by team.
+    // Each pod is its life times its part of the price.
+    for (era, prices) in [(&first, [PRICES[0]; 2]), (&second, PRICES)] {
+        each_pod(&stage.lives, era, &stage.knowledge(era, &ticks), prices);
+    }
+
+    // The databases have the same, by team.
     for team in ["nlp", "vision", "search", "speech", ""] {
         let of = |era: &Era| era.by_team.get(team).copied().unwrap_or(0.0);
         let expected = of(&first) + of(&second);
         let hours = format!("sum(sum_over_time(showback:gpu_cost_dollars:delta1h{{team=\"{team}\"}}[10m]))");
-        let mut last = None;
-        let sums = (0..600).find_map(|_| {
-            last = prometheus.query(&hours);
-            thread::park_timeout(Duration::from_millis(50));
-            last.filter(|dollars| (dollars - expected).abs() <= TOLERANCE * expected)
-        });
-        assert!(sums.is_some(), "{team:?}: {last:?} $ in Prometheus, {expected} $ in the ledgers");
+        for (name, port) in databases {
+            let mut last = None;
+            let sums = (0..600).find_map(|_| {
+                last = promql::number(port, &hours);
+                thread::park_timeout(Duration::from_millis(50));
+                last.filter(|dollars| (dollars - expected).abs() <= TOLERANCE * expected)
+            });
+            assert!(sums.is_some(), "{team:?}: {last:?} $ in {name}, {expected} $ in the ledgers");
+        }
     }
+}
+
+/// What each pod was charged is the time for which it had its slot.
+fn each_pod(lives: &[Life], era: &Era, known: &Knowledge, prices: [f64; 2]) {
+    let [least_price, most_price] = prices.map(|price| price / 3_600.0 / f64::from(SLOTS));
+    let mut sure = 0;
+    for life in lives {
+        let Some(charged) = life.charged(known) else { continue };
+        let dollars = era.by_pod.get(&life.name).copied().unwrap_or(0.0);
+        let range = charged.least * least_price..=charged.most * most_price;
+        assert!(range.contains(&dollars), "{} has {dollars} $, expected {range:?}", life.name);
+        sure += usize::from(charged.least > 0.5 * charged.most);
+    }
+    assert!(sure > 50, "of {sure} pods it is known what they cost");
 }

@@ -1,6 +1,8 @@
 //! The ledger on disk, through the built binary: nothing is lost when it is killed, nothing wrong is gone on with, and a
 //! disk that fails stops nothing.
 
+mod mounts;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -45,8 +45,12 @@ impl Site {
     }
 
     fn start(config: &str) -> Self {
+        Self::start_as("--demo", config)
+    }
+
+    fn start_as(mode: &str, config: &str) -> Self {
         let mut site = Self::with(config);
-        site.daemon = Some(Daemon::start(&["--demo", &flag("--web.config.file", &site.path("web.yml"))]));
+        site.daemon = Some(Daemon::start(&[mode, &flag("--web.config.file", &site.path("web.yml"))]));
         site
     }
 
@@ -275,8 +279,17 @@ fn users_change_while_it_runs() {
 
 #[test]
 fn a_file_that_goes_wrong_changes_nothing_and_is_told() {
+    goes_wrong("--demo");
+}
+
+#[test]
+fn a_file_that_goes_wrong_beside_a_replay_is_told_too() {
+    goes_wrong(concat!("--replay=", env!("CARGO_MANIFEST_DIR"), "/tests/traces/mig/trace.ndjson"));
+}
+
+fn goes_wrong(mode: &str) {
     let users = format!("basic_auth_users:\n  ann: {SWORDFISH}\n");
-    let site = Site::start(&users);
+    let site = Site::start_as(mode, &users);
     let scrape = || {
         let got = site.daemon().get_with("/metrics", &[&basic("ann", "swordfish")]);
         assert_eq!(got.status, 200, "ann is still let in");

@@ -83,6 +83,28 @@ fn its_library_comes_late() {
 }
 
 #[test]
+fn its_library_is_another_file() {
+    let node = FakeNode::without_driver(&Node::new(boards()));
+    std::fs::write(node.library(), "no library at all").unwrap();
+    let trial = Trial::start_with(node);
+    not_ready(&trial, "--nvml.library");
+    std::fs::remove_file(trial.node.library()).unwrap();
+    trial.node.install_driver();
+    comes_late(trial);
+}
+
+#[test]
+fn it_has_no_gpu_yet() {
+    let trial = Trial::start_with(FakeNode::new(&Node::new([])));
+    eventually("that it is said", || {
+        let ready = trial.daemon.get("/-/ready");
+        (ready.status == 503 && ready.text().contains("GPU")).then_some(())
+    });
+    trial.node.set(&Node::new(boards()));
+    comes_late(trial);
+}
+
+#[test]
 fn it_refuses_the_handles() {
     let signs = Signs { down: None, told: "permission", state: "unmeasured" };
     let refusing = Node::new(boards()).returning("nvmlDeviceGetHandleByIndex_v2", NO_PERMISSION);

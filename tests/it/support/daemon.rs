@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// The built binary.
+const BINARY: &str = env!("CARGO_BIN_EXE_gpu-cost-exporter");
+
 /// A running exporter.
 pub(crate) struct Daemon {
     child: Child,
@@ -33,7 +36,25 @@ struct Log {
 
 /// The built binary with no environment of ours but its own.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-cost-exporter"));
+    without_ours(Command::new(BINARY))
+}
+
+/// The built binary with a view of its own of what is mounted, made by a script that has the directory as `$1`.
+pub(crate) fn binary_with_mounts(script: &str, directory: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let script = format!("{script}\nshift\nexec \"$@\"");
+    command.args(["--mount", "sh", "-euc", &script, "sh"]).arg(directory).arg(BINARY);
+    without_ours(command)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn without_ours(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let ours = name.to_string_lossy().starts_with("GPU_COST_");
         if ours || ["PRICING_CONFIG", "NODE_NAME", "KUBECONFIG"].iter().any(|known| name == *known) {
@@ -65,7 +86,11 @@ impl Daemon {
 
     /// Starts the binary with some of its environment set.
     pub(crate) fn start_with(args: &[&str], environment: &[(&str, &Path)]) -> Self {
-        let mut command = binary();
+        Self::start_as(binary(), args, environment)
+    }
+
+    /// Starts a command that becomes the binary.
+    pub(crate) fn start_as(mut command: Command, args: &[&str], environment: &[(&str, &Path)]) -> Self {
         command
             .args(["--web.listen-address=127.0.0.1:0", "--node.name=test-node", "--shutdown.grace=0s"])
             .args(args);
@@ -157,6 +182,17 @@ impl Daemon {
     pub(crate) fn signal(&self, name: &str) {
         let status =
             Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Changes what it sees mounted at a path.
+    pub(crate) fn mount(&self, options: &[&str], path: &Path) {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.pid().to_string(), "--mount"]);
+        if !is_root() {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        let status = command.arg("mount").args(options).arg(path).status().expect("nsenter runs");
         assert!(status.success());
     }
 

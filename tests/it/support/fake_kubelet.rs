@@ -14,10 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use gpu_cost_exporter::clock;
 use gpu_cost_exporter::kubelet::messages::{
     AllocatableResourcesResponse, ContainerDevices, ContainerResources, ListPodResourcesResponse,
     PodResources,
 };
+use gpu_cost_exporter::observation::Uptime;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::http::{HeaderMap, HeaderValue};
@@ -62,7 +64,8 @@ struct Script {
     /// One answer per call, before the lasting ones.
     next: HashMap<Method, VecDeque<Answer>>,
     lasting: HashMap<Method, Answer>,
-    calls: HashMap<Method, usize>,
+    /// When each call was answered.
+    calls: HashMap<Method, Vec<Uptime>>,
 }
 
 /// The thread of a running kubelet.
@@ -160,7 +163,12 @@ impl FakeKubelet {
 
     /// How often a method was called.
     pub(crate) fn calls(&self, method: Method) -> usize {
-        self.script().calls.get(&method).copied().unwrap_or(0)
+        self.called(method).len()
+    }
+
+    /// When a method was called.
+    pub(crate) fn called(&self, method: Method) -> Vec<Uptime> {
+        self.script().calls.get(&method).cloned().unwrap_or_default()
     }
 
     /// Dies like a killed process: connections are cut, the socket file stays and refuses.
@@ -233,7 +241,7 @@ impl Method {
 
 impl Script {
     fn answer(&mut self, method: Method) -> Answer {
-        *self.calls.entry(method).or_default() += 1;
+        self.calls.entry(method).or_default().push(clock::uptime());
         let next = self.next.get_mut(&method).and_then(VecDeque::pop_front);
         next.unwrap_or_else(|| self.lasting[&method].clone())
     }

@@ -22,4 +22,5 @@ pub(crate) mod tls;
 
 // The programs of others that judge what we say.
 pub(crate) mod client_model;
+pub(crate) mod promql;
 pub(crate) mod tools;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use fake_nvml::{Board, Node};
 use tempfile::TempDir;
 
-use super::daemon::Daemon;
+use super::daemon::{self, Daemon};
 use super::fake_kubelet::FakeKubelet;
 use super::fake_nvml::FakeDriver;
 
@@ -66,6 +67,15 @@ impl FakeNode {
 
     /// Starts the exporter here with some of its environment set.
     pub(crate) fn start_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Daemon {
+        self.start_by(daemon::binary(), args, environment)
+    }
+
+    /// Starts a command here that becomes the exporter.
+    pub(crate) fn start_as(&self, command: Command, args: &[&str]) -> Daemon {
+        self.start_by(command, args, &[])
+    }
+
+    fn start_by(&self, command: Command, args: &[&str], environment: &[(&str, &str)]) -> Daemon {
         let library = flag("--nvml.library", &self.library());
         let socket = flag("--kubelet.socket", &self.kubelet.socket());
         // Not this machine's: it is there only if a test makes it.
@@ -75,7 +85,7 @@ impl FakeNode {
         let also = environment.iter().map(|(name, value)| (*name, Path::new(*value)));
         let environment: Vec<_> =
             std::iter::once(("FAKE_NVML_NODE", description.as_path())).chain(also).collect();
-        Daemon::start_with(&[&ours, args].concat(), &environment)
+        Daemon::start_as(command, &[&ours, args].concat(), &environment)
     }
 
     /// The driver's library.

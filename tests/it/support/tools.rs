@@ -29,10 +29,15 @@ pub(crate) fn python() -> PathBuf {
     std::env::var_os("PYTHON").map_or_else(|| if ours.exists() { ours } else { "python3".into() }, Into::into)
 }
 
+/// A program that `make test` puts beside our own tools, unless this variable of the environment names another one.
+pub(crate) fn ours(variable: &str, name: &str) -> PathBuf {
+    let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin").join(name);
+    std::env::var_os(variable).map_or_else(ours, Into::into)
+}
+
 /// A Prometheus that reads created timestamps: `$PROMETHEUS_CREATED`, else the one that `make test` installs.
 pub(crate) fn prometheus_with_created() -> PathBuf {
-    let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/prometheus-created");
-    std::env::var_os("PROMETHEUS_CREATED").map_or_else(ours, Into::into)
+    ours("PROMETHEUS_CREATED", "prometheus-created")
 }
 
 /// The browser: `$CHROMIUM`, else Debian's.
