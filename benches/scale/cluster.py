@@ -41,11 +41,12 @@ class Cluster:
         disk = (samples * RETENTION_DAYS * 86400 * level["disk"]["bytes_per_sample"]
                 + BLOCKS * (scraped + by_rules + left * 12) * level["disk"]["index_bytes_per_series"]
                 + samples * HEAD_HOURS * 3600 * level["disk"]["wal_bytes_per_sample"]) / GB
+        live = level["groups"]["gpu-cost.live"] * scraped / level["rules"]["scraped"]
         exporters = level["30s"]["exporters"]
         found = {
             "scraped": scraped, "recorded": by_rules, "left": left, "samples": samples, "memory_gb": memory, "vcpu": cpu,
             "disk_gb": disk, "network_mb": self.nodes * measured["shapes"][self.name()][self.level]["text_gzip"] / self.interval / 1e6,
-            "exporters_vcpu": self.nodes * exporters["cpu"], "exporters_gb": self.nodes * exporters["rss"] / GB,
+            "exporters_vcpu": self.nodes * exporters["cpu"], "exporters_gb": self.nodes * exporters["rss"] / GB, "live_seconds": live,
         }
         return found | {
             "dollars": sum(found[what] * DOLLARS[what] for what in DOLLARS),
@@ -58,8 +59,8 @@ class Cluster:
 
 
 def bytes_per_series(level):
-    """Memory of a server over that of an empty one, with full chunks, by the series that it holds."""
-    return (level["filled"]["rss"] - level["empty_rss"]) / level["filled"]["series"]
+    """Memory of a server with full chunks, over that of an empty one, while the rules run, by the series that it holds."""
+    return (level["rules"]["rss"] - level["empty_rss"]) / level["rules"]["series"]
 
 
 def cpu_per_sample(level):
@@ -69,4 +70,8 @@ def cpu_per_sample(level):
 
 
 def cpu_of_rules(level):
-    return level["rules"]["cpu"] - level["30s"]["cpu"]
+    """Of all rules at their own pace, of which the ledger's is an hour and no other's less than a minute.
+
+    How long they took is an upper bound of the processor time that they used."""
+    ledger = level["groups"]["gpu-cost.ledger"]
+    return (sum(level["groups"].values()) - ledger) / 60 + ledger / 3600

@@ -155,7 +155,8 @@ def stage(nodes, prometheus, config, interval, seconds):
     (prometheus.directory / "prometheus.yml").write_text(json.dumps(config))
     prometheus.process.send_signal(1)
     # The first scrapes and the first evaluations make series, which is dearer than going on with them.
-    time.sleep(min(interval * 1.2, 40) if "rule_files" not in config else min(70, seconds))
+    # And rules look back five minutes, in which there should be no denser samples of the stage before.
+    time.sleep(interval * 1.2 if "rule_files" not in config else interval * 10)
     wait_for("scrapes", lambda: count(prometheus, f"up[{2 * interval}s]") >= len(nodes.by_name), 2 * interval + 20)
     before, began = own_metrics(prometheus), time.monotonic()
     exporters = used(nodes.pids(), seconds)
