@@ -88,9 +88,11 @@ mod fuzz;
 #[cfg(test)]
 mod deploy;
 
-// What Prometheus makes of it: recording rules and alerts, by its own tool.
+// What Prometheus makes of it: recording rules and alerts, by its own tool, and what many nodes cost it.
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod scale;
 
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]
