@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fmt lint bless sbom gpu-check tools
+.PHONY: help run demo test fmt lint bless sbom gpu-check scale tools
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -34,6 +34,11 @@ sbom: ## Write what the program is made of to target/sbom.cdx.json (CycloneDX)
 
 gpu-check: ## Compare a minute of measurements with the real driver's; needs an NVIDIA GPU
 	scripts/gpu-check.sh
+
+scale: ## Measure what a hundred nodes cost to watch, and write it into docs/scale.md; takes half an hour
+	$(CARGO) build --release --locked
+	.tools/venv/bin/python3 -B benches/scale/measure.py target/release/gpu-cost-exporter --write $(ARGS)
+	.tools/venv/bin/python3 -B benches/scale/tables.py
 
 tools: ## Install what the tests need, without running them
 	scripts/install-test-tools.sh

@@ -18,17 +18,17 @@ def free_port():
 class Prometheus:
     """A server over a directory of data, as a context: it ends with it."""
 
-    def __init__(self, directory, config):
+    def __init__(self, directory, config, program="prometheus", flags=("--storage.tsdb.retention.time=60d",)):
         self.directory = directory
+        self.program, self.flags = program, flags
         self.address = f"127.0.0.1:{free_port()}"
         (directory / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
 
     def __enter__(self):
         self.log = open(self.directory / "prometheus.log", "a", encoding="utf-8")
         self.process = subprocess.Popen(
-            ["prometheus", f"--config.file={self.directory}/prometheus.yml",
-             f"--storage.tsdb.path={self.directory}/data", f"--web.listen-address={self.address}",
-             "--storage.tsdb.retention.time=60d"],
+            [self.program, f"--config.file={self.directory}/prometheus.yml", f"--web.listen-address={self.address}",
+             *self.storage(), *self.flags],
             stdout=self.log, stderr=self.log)
         wait_for("Prometheus", self.is_ready)
         return self
@@ -37,6 +37,11 @@ class Prometheus:
         self.process.terminate()
         self.process.wait(timeout=20)
         self.log.close()
+
+    def storage(self):
+        """An agent keeps what it has not sent yet elsewhere than a server its data."""
+        kind = "agent" if any("agent" in flag for flag in self.flags) else "tsdb"
+        return [f"--storage.{kind}.path={self.directory}/data"]
 
     def is_ready(self):
         if self.process.poll() is not None:

@@ -278,7 +278,8 @@ class Monitoring(unittest.TestCase):
             monitor = one(found, kind)
             (endpoint,) = monitor["spec"][key]
             self.assertTrue(endpoint["honorLabels"])
-            instance, job, dropped = endpoint["relabelings"]
+            instance, shard, job, dropped = endpoint["relabelings"]
+            self.assertEqual(shard, {**instance, "targetLabel": "__tmp_hash"})
             self.assertEqual(job, {"targetLabel": "job", "replacement": "gpu-cost-exporter"})
             self.assertEqual(instance["sourceLabels"], ["__meta_kubernetes_pod_node_name"])
             self.assertEqual(instance["targetLabel"], "instance")

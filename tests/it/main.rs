@@ -90,13 +90,16 @@ mod fuzz;
 #[cfg(test)]
 mod deploy;
 
-// What operators read, and do as it says.
-#[cfg(test)]
-mod documents;
 
+#[cfg(test)]
+// What Prometheus makes of it: recording rules and alerts, by its own tool, and what many nodes cost it.
 // What Prometheus makes of it: recording rules and alerts, by its own tool.
+// What operators read, and do as it says.
+mod documents;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod scale;
 
 // Rules about the repository itself, which the compiler cannot keep.
 #[cfg(test)]

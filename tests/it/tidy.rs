@@ -351,6 +351,7 @@ fn manifests_and_documents_name_metrics_that_exist() {
         "docs/install.md",
         "docs/dashboards.md",
         "docs/web-config.md",
+        "docs/scale.md",
     ]
     .map(str::to_owned);
     // Dashboards name recorded series, too: tests/dashboards/conventions.py knows them apart.

@@ -164,6 +164,10 @@ relabelings:
   # counted twice.
   - sourceLabels: [__meta_kubernetes_pod_node_name]
     targetLabel: instance
+  # A Prometheus with shards gives a node to the same one for ever. By the address, which is what it takes otherwise, a
+  # restarted exporter could come to another, which does not know what its counters were before.
+  - sourceLabels: [__meta_kubernetes_pod_node_name]
+    targetLabel: __tmp_hash
   {{- if not .of.jobLabel }}
   # The name that the alerts look for, whatever this object and its namespace are called.
   - targetLabel: job
