@@ -90,12 +90,11 @@ mod fuzz;
 #[cfg(test)]
 mod deploy;
 
-
-#[cfg(test)]
-// What Prometheus makes of it: recording rules and alerts, by its own tool, and what many nodes cost it.
-// What Prometheus makes of it: recording rules and alerts, by its own tool.
 // What operators read, and do as it says.
+#[cfg(test)]
 mod documents;
+
+// What Prometheus makes of it: recording rules and alerts, by its own tool, and what many nodes cost it.
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
