@@ -103,7 +103,7 @@ impl<'a> Known<'a> {
 /// How far the prices of a catalogue lie apart.
 pub(super) fn ranges(catalogue: &Catalogue) -> Ranges {
     let mut ranges = Ranges::new();
-    for instance in catalogue.instances().filter(|instance| instance.gpus.is_some()) {
+    for instance in catalogue.passing().filter(|instance| instance.gpus.is_some()) {
         let Some(whole) = instance.prices.on_demand else { continue };
         let price = instance.per_gpu(whole);
         let range = ranges.entry(Arc::clone(&instance.gpu_model)).or_insert((price, price));
