@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fmt lint bless sbom gpu-check scale tools
+.PHONY: help run demo test fmt lint bless bench scale sbom gpu-check tools
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -27,6 +27,9 @@ lint: ## Check formatting, lints, documentation, licences and dependencies
 
 bless: ## Rewrite the golden files of the tests with what the program says now
 	UPDATE_EXPECT=1 $(CARGO) test --workspace --locked
+
+bench: ## Measure what the program costs, and compare it with what is written down
+	scripts/bench.sh
 
 sbom: ## Write what the program is made of to target/sbom.cdx.json (CycloneDX)
 	@mkdir -p target

@@ -1,46 +1,38 @@
 //! What a scrape costs that nobody has made yet, beside the encoder of the crate `prometheus` in the same run.
 //!
-//! `cargo bench --bench render`; divide a time by the number of series in the name of its row.
+//! Divide a time by the number of items in its row, which are series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use gpu_cost_exporter::cost::attribution::{MigShare, Rules, SharingPolicy};
-use gpu_cost_exporter::cost::meter::{Meter, Policy};
+use gpu_cost_exporter::cost::meter::Meter;
 use gpu_cost_exporter::demo::Demo;
-use gpu_cost_exporter::metrics::{self, Format, ProcessReading, Settings};
-use gpu_cost_exporter::observation::{Ppm, Span, UnixTime, Uptime};
+use gpu_cost_exporter::metrics::Format;
+use gpu_cost_exporter::observation::{UnixTime, Uptime};
 use gpu_cost_exporter::pricing_file;
 use gpu_cost_exporter::status::{Published, Status};
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::kinds;
+use crate::node::{Kind, Metered, policy, render, series};
+
 /// How many pods there are.
 const PODS: [usize; 4] = [10, 110, 1_000, 10_000];
 
-fn main() {
-    divan::main();
+/// The text of a node of each kind.
+#[divan::bench(args = kinds())]
+fn of_node(bencher: Bencher<'_, '_>, kind: &Kind) {
+    let published = Metered::publish(Metered::new(*kind).tick());
+    let series = series(&render(&published, Format::Text));
+    bencher.counter(ItemsCount::new(series)).bench_local(|| render(&published, Format::Text));
 }
 
 /// The demo's node with so many pods.
 fn published(pods: usize) -> Published {
-    let policy = Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        idle_window: Span::from_secs(60),
-        longest_interval: Span::from_secs(15),
-        max_gap: Span::from_secs(300),
-        retention: Span::from_secs(900),
-        rules: Rules {
-            mig_share: MigShare::default(),
-            sharing_policy: SharingPolicy::default(),
-            max_age: Span::from_secs(60),
-            containers: false,
-        },
-    };
-    let mut meter = Meter::new(policy, Arc::new(pricing_file::sheet(None, None)));
+    let mut meter = Meter::new(policy(), Arc::new(pricing_file::sheet(None, None)));
     let demo = Demo::new("node-1".into());
     let mut look = |second: u64| {
         let wall = UnixTime::from_millis(1_784_548_800_000 + second * 1_000);
@@ -57,10 +49,6 @@ fn published(pods: usize) -> Published {
     report.pods.sort_by(|one, other| (&one.namespace, &one.pod).cmp(&(&other.namespace, &other.pod)));
     let status = Status { node: "node-1".into(), ..Status::default() };
     Published { report: Some(Arc::new(report)), status: Arc::new(status) }
-}
-
-fn render(published: &Published, format: Format) -> Vec<u8> {
-    metrics::render(published, &ProcessReading::default(), &Settings::default(), format)
 }
 
 fn bench(bencher: Bencher<'_, '_>, pods: usize, format: Format) {

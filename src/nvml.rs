@@ -15,19 +15,21 @@
 //! `Unavailable` when it cannot be used, because somebody pays for it even then.
 //!
 //! What a tick asks, besides `nvmlDeviceGetCount_v2`, of each GPU. What it does not support is asked once and then not
-//! before the next discovery, which comes once a minute and when something changed, and which asks for handles, UUIDs,
-//! names, minor numbers and PCI addresses.
+//! before the next discovery, which comes every 60 ticks and when something changed, and which asks for handles, UUIDs,
+//! names, minor numbers, PCI addresses and whatever else hardly ever changes. How often each is called in the calm is
+//! counted in `docs/driver-calls.md`.
 //!
 //! | calls | for |
 //! |---|---|
 //! | `nvmlDeviceGetMemoryInfo_v2`, or `nvmlDeviceGetMemoryInfo` on drivers before R510 | memory |
-//! | `nvmlDeviceGetPowerUsage`, `nvmlDeviceGetEnforcedPowerLimit`, `nvmlDeviceGetTotalEnergyConsumption` | power, energy |
+//! | `nvmlDeviceGetPowerUsage`, `nvmlDeviceGetTotalEnergyConsumption` | power, energy |
 //! | `nvmlDeviceGetMigMode` | how it is partitioned |
 //! | whole, if it is to be told who worked: `nvmlDeviceGetProcessUtilization` twice (count, values) | processes |
 //! | whole: `nvmlDeviceGetSamples` twice (count, values), or `nvmlDeviceGetUtilizationRates` where there are none | utilization |
-//! | partitioned: `nvmlDeviceGetMaxMigDeviceCount`, `nvmlDeviceGetMigDeviceHandleByIndex` per slice; per MIG device `nvmlDeviceGetUUID`, `nvmlDeviceGetAttributes_v2`, `nvmlDeviceGetMemoryInfo_v2` | MIG devices |
+//! | partitioned: `nvmlDeviceGetMigDeviceHandleByIndex` per slice; per MIG device `nvmlDeviceGetUUID`, `nvmlDeviceGetAttributes_v2`, `nvmlDeviceGetMemoryInfo_v2` | MIG devices |
 //! | Hopper and later, per GPU and GPU instance: `nvmlGpmSampleAlloc`, `nvmlGpmSampleGet` or `nvmlGpmMigSampleGet`, `nvmlGpmMetricsGet`, `nvmlGpmSampleFree` | activity |
 //! | `nvmlEventSetWait_v2` with no timeout, once and once per event | critical errors (XID) |
+//! | once per discovery: `nvmlDeviceGetEnforcedPowerLimit`; partitioned: `nvmlDeviceGetMaxMigDeviceCount` | power limit, slices |
 //! | once per discovery, and while something is wrong: `nvmlDeviceGetFieldValues` | what the driver says is to be done with it |
 
 use std::collections::BTreeMap;

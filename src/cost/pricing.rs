@@ -26,7 +26,7 @@ use std::sync::Arc;
 use super::money::Rate;
 use crate::observation::{Ppm, Span};
 
-pub use self::catalogue::{Catalogue, Instance};
+pub use self::catalogue::{Catalogue, Instance, Texts};
 pub use self::date::Date;
 pub use self::energy::{Electricity, EnergyRates, EnergyTerms, Grid, GridIntensity, Intensity, Tariff};
 pub use self::node::{CapacityType, NodeFacts, PriceModelRule, capacity_labels};

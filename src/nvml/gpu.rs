@@ -41,6 +41,7 @@ pub(super) struct OpenGpu<'nvml> {
     /// Critical errors that wait for a reading that somebody gets.
     pub(super) xids: Vec<Xid>,
     absent: Absent,
+    slow: Slow,
     described: Described,
     gpm: Gpm<'nvml>,
     /// A set per GPU, because NVML drops a whole set when one GPU refuses to be in it.
@@ -50,6 +51,14 @@ pub(super) struct OpenGpu<'nvml> {
     pub(super) condition: Condition,
     /// Whether it did not answer at the last tick.
     pub(super) out_of_order: bool,
+}
+
+/// What hardly ever changes: asked for once per discovery, or until it is told.
+#[derive(Default)]
+struct Slow {
+    power_limit_milliwatts: Option<u32>,
+    /// How many MIG devices there can be.
+    mig_devices_max: Option<u32>,
 }
 
 // === impl OpenGpu ===
@@ -65,6 +74,7 @@ impl<'nvml> OpenGpu<'nvml> {
             condition: known.condition.reopened(),
             out_of_order: false,
             absent: Absent::default(),
+            slow: Slow::default(),
             described: Described::default(),
             gpm: Gpm::default(),
             events: None,
@@ -83,6 +93,7 @@ impl<'nvml> OpenGpu<'nvml> {
             gpm,
             condition,
             absent: Absent::default(),
+            slow: Slow::default(),
             described: Described::default(),
             ..self
         }
@@ -124,7 +135,9 @@ impl<'nvml> OpenGpu<'nvml> {
         let (nvml, device) = (self.nvml, &self.device);
         let memory = framebuffer::of_gpu(questions, nvml, device);
         let power = questions.ask("nvmlDeviceGetPowerUsage", || device.power_usage());
-        let limit = questions.ask("nvmlDeviceGetEnforcedPowerLimit", || device.enforced_power_limit());
+        let limit = &mut self.slow.power_limit_milliwatts;
+        *limit = limit
+            .or_else(|| questions.ask("nvmlDeviceGetEnforcedPowerLimit", || device.enforced_power_limit()));
         let energy =
             questions.ask("nvmlDeviceGetTotalEnergyConsumption", || device.total_energy_consumption());
         let mig = self.mig(questions, memory, now);
@@ -138,7 +151,7 @@ impl<'nvml> OpenGpu<'nvml> {
             mig,
             memory,
             power_milliwatts: power.map(u64::from),
-            power_limit_milliwatts: limit.map(u64::from),
+            power_limit_milliwatts: self.slow.power_limit_milliwatts.map(u64::from),
             energy_millijoules: energy,
             activity,
             utilization_source,
@@ -162,7 +175,10 @@ impl<'nvml> OpenGpu<'nvml> {
             Mig::Disabled => None,
         };
         let memory_total = memory.map(|memory| memory.total);
-        let parent = Parent { nvml: self.nvml, device: &self.device, memory_total, last };
+        let max = &mut self.slow.mig_devices_max;
+        *max = max
+            .or_else(|| questions.ask("nvmlDeviceGetMaxMigDeviceCount", || self.device.mig_device_count()));
+        let parent = Parent { nvml: self.nvml, device: &self.device, max: *max, memory_total, last };
         Mig::Enabled(parent.partition(questions, &mut self.described, &mut self.gpm, now))
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Description {
 pub(super) struct Parent<'a, 'nvml> {
     pub(super) nvml: &'nvml Nvml,
     pub(super) device: &'a Device<'nvml>,
+    /// How many MIG devices there can be (`nvmlDeviceGetMaxMigDeviceCount`); `None` where that is not told.
+    pub(super) max: Option<u32>,
     /// Bytes of its framebuffer; `None` where its memory cannot be read while it is cut.
     pub(super) memory_total: Option<u64>,
     /// How it was cut when that was last read.
@@ -66,8 +68,8 @@ impl<'nvml> Parent<'_, 'nvml> {
         gpm: &mut Gpm<'nvml>,
         now: UnixTime,
     ) -> Partition {
-        let max = questions.ask("nvmlDeviceGetMaxMigDeviceCount", || self.device.mig_device_count());
-        let compute_slices = max
+        let compute_slices = self
+            .max
             .filter(|n| (1..=COMPUTE_SLICES_MAX).contains(n))
             .or(self.last.map(|last| last.compute_slices))
             .unwrap_or(COMPUTE_SLICES);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use crate::cost::money::Rate;
-use crate::cost::pricing::{Catalogue, Date, Instance, PriceModel, Prices, Provenance};
+use crate::cost::pricing::{Catalogue, Date, Instance, PriceModel, Prices, Provenance, Texts};
 use crate::yaml::decimal;
 
 use super::date;
@@ -20,56 +20,48 @@ use super::date;
 const INSTANCES: &str = include_str!("../../data/gpu_instance_prices.csv");
 const COMMITMENTS: &str = include_str!("../../data/gpu_reserved_prices.csv");
 
-/// The catalogue that is compiled in, read once.
+/// The catalogue that is compiled in.
 pub(super) fn built_in() -> Arc<Catalogue> {
-    static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| Arc::new(read(INSTANCES, COMMITMENTS)));
+    static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| Arc::new(index()));
     Arc::clone(&CATALOGUE)
 }
 
 /// One line of a table, by the names of its columns.
-struct Line<'a> {
-    columns: &'a [&'a str],
-    values: Vec<&'a str>,
+struct Line {
+    columns: Vec<&'static str>,
+    values: Vec<&'static str>,
 }
 
-/// Texts that many rows share, each kept once.
-#[derive(Default)]
-struct Shared(BTreeMap<String, Arc<str>>);
-
-fn read(instances: &str, commitments: &str) -> Catalogue {
-    let mut shared = Shared::default();
-    let mut committed: BTreeMap<[&str; 3], Line<'_>> = BTreeMap::new();
-    let columns = columns(commitments);
-    for line in lines(commitments, &columns) {
-        committed.insert(line.key(), line);
-    }
-    let mut catalogue = Catalogue::default();
-    let columns = self::columns(instances);
-    for line in lines(instances, &columns) {
-        if let Some(instance) = instance(&line, committed.get(&line.key()), &mut shared) {
-            catalogue.insert(instance);
-        }
-    }
-    catalogue
+/// The rows by what they are of; what they say is read when somebody asks.
+fn index() -> Catalogue {
+    let commitments = lines(COMMITMENTS).map(|text| (Line::of(COMMITMENTS, text).key(), text));
+    let commitments: BTreeMap<[&str; 3], &str> = commitments.collect();
+    let row = |text| {
+        let key = Line::of(INSTANCES, text).key();
+        let [_, region, instance_type] = key;
+        ([instance_type, region], [text, commitments.get(&key).copied().unwrap_or_default()])
+    };
+    Catalogue::new(lines(INSTANCES).map(row), read)
 }
 
-fn columns(table: &str) -> Vec<&str> {
-    table.lines().next().unwrap_or_default().split(',').collect()
+fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.lines().skip(1)
 }
 
-fn lines<'a>(table: &'a str, columns: &'a [&'a str]) -> impl Iterator<Item = Line<'a>> {
-    table.lines().skip(1).map(move |line| Line { columns, values: line.split(',').collect() })
+fn read(&[instance, commitment]: &Texts) -> Option<Instance> {
+    let committed = (!commitment.is_empty()).then(|| Line::of(COMMITMENTS, commitment));
+    self::instance(&Line::of(INSTANCES, instance), committed.as_ref())
 }
 
 /// The instance in a line; `None` if there is no price in it.
-fn instance(line: &Line<'_>, committed: Option<&Line<'_>>, shared: &mut Shared) -> Option<Instance> {
-    let [provider, region, instance_type] = line.key().map(|text| shared.text(text));
+fn instance(line: &Line, committed: Option<&Line>) -> Option<Instance> {
+    let [provider, region, instance_type] = line.key().map(Arc::from);
     let mut prices = Prices { on_demand: line.rate("on_demand_usd_per_hour"), ..Prices::default() };
     prices.spot = line.rate("spot_usd_per_hour").filter(|spot| Some(*spot) != prices.on_demand);
     for (model, part) in [(PriceModel::OnDemand, "od:"), (PriceModel::Spot, "spot:")] {
         let of = |column| part_of(line.get(column), part);
         if prices.under(model).is_some() {
-            prices.provenance.insert(model, shared.provenance(of("source"), of("source_date")));
+            prices.provenance.insert(model, provenance(of("source"), of("source_date")));
         }
     }
     // Not those of all upfront: nothing on a node says how a commitment was paid, and this is paid by the hour.
@@ -81,7 +73,7 @@ fn instance(line: &Line<'_>, committed: Option<&Line<'_>>, shared: &mut Shared) 
             continue;
         };
         *prices.under_mut(model) = Some(rate);
-        let provenance = shared.provenance(committed.get("source"), committed.get("source_date"));
+        let provenance = provenance(committed.get("source"), committed.get("source_date"));
         prices.provenance.insert(model, provenance);
     }
     prices.applying(PriceModel::Spot)?;
@@ -91,7 +83,7 @@ fn instance(line: &Line<'_>, committed: Option<&Line<'_>>, shared: &mut Shared) 
         provider,
         region,
         instance_type,
-        gpu_model: shared.text(line.get("gpu_model")),
+        gpu_model: Arc::from(line.get("gpu_model")),
         gpus,
         prices,
     })
@@ -108,34 +100,28 @@ fn day(text: &str) -> Option<Date> {
     date::parse(&text).ok()
 }
 
+fn provenance(source: &str, day: &str) -> Provenance {
+    Provenance { source: Some(Arc::from(source)), as_of: self::day(day) }
+}
+
 // === impl Line ===
 
-impl<'a> Line<'a> {
-    fn get(&self, column: &str) -> &'a str {
+impl Line {
+    fn of(table: &'static str, text: &'static str) -> Self {
+        let columns = table.lines().next().unwrap_or_default().split(',').collect();
+        Self { columns, values: text.split(',').collect() }
+    }
+
+    fn get(&self, column: &str) -> &'static str {
         let value = self.columns.iter().zip(&self.values).find(|(name, _)| **name == column);
         value.map_or("", |(_, value)| value)
     }
 
-    fn key(&self) -> [&'a str; 3] {
+    fn key(&self) -> [&'static str; 3] {
         ["provider", "region", "instance_type"].map(|column| self.get(column))
     }
 
     fn rate(&self, column: &str) -> Option<Rate> {
         decimal::billionths(self.get(column)).ok().map(Rate::from_nanos_per_hour)
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    fn text(&mut self, text: &str) -> Arc<str> {
-        match self.0.get(text) {
-            Some(known) => Arc::clone(known),
-            None => Arc::clone(self.0.entry(text.to_owned()).or_insert_with(|| Arc::from(text))),
-        }
-    }
-
-    fn provenance(&mut self, source: &str, day: &str) -> Provenance {
-        Provenance { source: Some(self.text(source)), as_of: self::day(day) }
     }
 }

@@ -321,13 +321,15 @@ impl KnownModel<'_> {
     /// Tells the price of one GPU that is exactly that of an instance with several, and of none with one.
     fn tells_instance(&self, found: &mut Findings, price: &Node, path: &str, amount: u64) -> bool {
         // A few digits may be anybody's.
-        if amount % (ONE / 100) == 0 && amount < 10 * ONE {
+        if amount.is_multiple_of(ONE / 100) && amount < 10 * ONE {
             return false;
         }
-        let Some((it, gpus)) = self.of.whole_at(amount, self.model.as_deref()) else { return false };
+        let Some(it) = self.of.whole_at(amount, self.model.as_deref()) else { return false };
         let message = format!(
-            "exactly the price of a whole {} with {gpus} GPUs in {}; write the price of one GPU",
-            it.instance_type, it.region
+            "exactly the price of a whole {} with {} GPUs in {}; write the price of one GPU",
+            it.instance_type,
+            it.gpus.unwrap_or_default(),
+            it.region
         );
         found.warning(price, path, message);
         true

@@ -114,7 +114,7 @@ pub(super) fn tokens(found: &mut Findings, section: &Entry<'_>, known: Option<&K
         let is_per_million = rules::get(row, "unit").and_then(rules::text) == Some("per_1m");
         for key in ["input_tokens", "output_tokens"] {
             let Some(price) = rules::get(row, key) else { continue };
-            let amount = rules::amount(price).map(|amount| in_dollars(amount, known.currency)).unwrap_or(0);
+            let amount = rules::amount(price).map_or(0, |amount| in_dollars(amount, known.currency));
             let path = format!("{}.{key}", join(&section.path, name));
             if !is_per_million && amount >= DEAREST_THOUSAND {
                 let message =

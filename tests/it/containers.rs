@@ -5,10 +5,11 @@ use std::path::Path;
 
 use fake_nvml::{Board, Node};
 
-use crate::live_prometheus::{Prometheus, free_port};
+use crate::live_prometheus::Prometheus;
 use crate::support::daemon::{Daemon, eventually};
 use crate::support::fake_kubelet::{pod, pod_of};
 use crate::support::node::{FakeNode, flag, uuid};
+use crate::support::promql::free_port;
 use crate::support::scrape::Scrape;
 
 const DOLLARS: &str = "gpu_cost_pod_dollars_total";

@@ -52,6 +52,8 @@ mod faults;
 #[cfg(test)]
 mod live_prometheus;
 #[cfg(test)]
+mod gentle;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod mig;

@@ -249,6 +249,11 @@ impl FakeApiServer {
         paths.map(str::to_owned).collect()
     }
 
+    /// All that was asked so far: paths and queries, in order.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.cluster.state().asked.clone()
+    }
+
     fn listen(&mut self, listener: TcpListener) {
         let cluster = Arc::clone(&self.cluster);
         let life = cluster.state().life;

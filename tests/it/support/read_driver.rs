@@ -22,12 +22,18 @@ pub(crate) struct ReadDriver {
 
 impl ReadDriver {
     pub(crate) fn new(node: &Node) -> Self {
+        Self::start(node, false)
+    }
+
+    /// A driver that is asked which processes worked, too.
+    pub(crate) fn with_processes(node: &Node) -> Self {
+        Self::start(node, true)
+    }
+
+    fn start(node: &Node, processes: bool) -> Self {
         let fake = FakeDriver::new(node);
-        let driver = Driver::start(Settings {
-            library: Some(fake.library()),
-            stall_after: DEADLINE,
-            processes: false,
-        });
+        let library = Some(fake.library());
+        let driver = Driver::start(Settings { library, stall_after: DEADLINE, processes });
         Self { fake, driver, millis: 1_800_000_000_000 }
     }
 
