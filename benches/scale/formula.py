@@ -2,7 +2,7 @@
 
 import dataclasses
 
-LEVELS = ["showback", "pod"]
+LEVELS = ["showback", "pod", "container"]
 
 # Series of one of each thing, with today's metrics.
 GPU = 36  # dollars and seconds in 8 states, prices 2, bands 3, gaps 3, readings and info 12
@@ -12,6 +12,7 @@ MIG_DEVICE = 3  # info, memory, utilization
 PAYER = 10  # dollars and GPU-seconds in the 5 states of a holder
 NOBODY = 8  # the same in the 4 states of what nobody holds, once for each GPU model and price model
 POD = 17  # dollars and GPU-seconds in 5 states, and 7 more
+CONTAINER = 10  # of its pod's: dollars and GPU-seconds in 5 states
 POD_ENERGY = 2
 POD_DEVICE = 2  # utilization and memory; without memory on a device that others hold, too
 NODE = 50  # the node, the ledger, the price list's 3 language models, 5 sources, the process
@@ -31,7 +32,8 @@ class Shape:
     # Devices of all pods together, and those of them that one pod has alone.
     held: int = 8
     alone: int = 8
-    # Pods that ended in the last 15 minutes.
+    # Containers with GPUs in each pod, and pods that ended in the last 15 minutes.
+    containers: int = 1
     ended: int = 0
     # Sets of labels of who pays, since the ledger began.
     payers: int = 8
@@ -51,8 +53,10 @@ class Shape:
             "who pays": self.payers * PAYER + self.kinds * NOBODY,
             "the node": NODE + NODE_ENERGY * energy,
         }
-        if level == "pod":
-            pods = (self.pods + self.ended) * (POD + POD_ENERGY * energy)
+        if level != "showback":
+            # The first container's are in place of the pod's own.
+            more = (self.containers - 1) * CONTAINER if level == "container" else 0
+            pods = (self.pods + self.ended) * (POD + more + POD_ENERGY * energy)
             parts["pods"] = pods + self.held + self.alone
         return parts
 
@@ -63,6 +67,7 @@ SHAPES = {
     "8 GPUs, one pod": Shape(pods=1, payers=1),
     "8 GPUs, 8 pods, 96 jobs an hour": Shape(ended=24, payers=4),
     "8 GPUs, 4 slots each": Shape(pods=32, held=32, alone=0, payers=8),
+    "8 GPUs, 4 pods of 2 containers": Shape(pods=4, containers=2, payers=4, held=8, alone=8),
     "8 GPUs, 56 MIG parts": Shape(mig_gpus=8, mig_devices=56, pods=56, held=56, alone=56, payers=20),
 }
 
@@ -74,13 +79,14 @@ SHAPES = {
 TARIFFS = 2
 GPU_MINUTE, GPU_HOUR = 8, 8  # dollars per hour, and the snapshot, in 8 states
 NODE_MINUTE, NODE_PERIOD, NODE_HOUR = 20, 8, 8 * TARIFFS + 1  # the last is when its ledger began
+NODE_KNOWN = 1  # that its ledger is known; the rule is younger than measured.json
 PAYER_MINUTE, PAYER_PERIOD, PAYER_HOUR = 10, 40 * TARIFFS, 10 * TARIFFS
 WORKLOAD_MINUTE, WORKLOAD_PERIOD, WORKLOAD_HOUR = 13, 5, 5 * TARIFFS
 
 
 def recorded(nodes, shape, payers, workloads):
     """Recorded series of so many such nodes, with so many payers and workloads in all, but for some thousands."""
-    of_node = shape.gpus * (GPU_MINUTE + GPU_HOUR) + NODE_MINUTE + NODE_PERIOD + NODE_HOUR + snapshots(shape) + shape.pods
+    of_node = shape.gpus * (GPU_MINUTE + GPU_HOUR) + NODE_MINUTE + NODE_PERIOD + NODE_HOUR + NODE_KNOWN + snapshots(shape) + shape.pods
     of_payer = PAYER_MINUTE + PAYER_PERIOD + PAYER_HOUR
     return nodes * of_node + payers * of_payer + workloads * (WORKLOAD_MINUTE + WORKLOAD_PERIOD + WORKLOAD_HOUR)
 

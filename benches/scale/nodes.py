@@ -71,10 +71,16 @@ def observation(at, pods, shape):
     return {
         "at": BEGIN + at * SECOND, "wall": WALL + at * 1000, "boot": "7d1f6a0e-3c52-4f0b-9a55-0c9d1b7e2f11",
         "driver_version": "580.82.07", "gpus": [gpu(index, at, pods, shape) for index in range(shape.gpus)],
-        "allocations_read_at": BEGIN + at * SECOND, "allocations": {"containers": [
-            {"pod": key(pod), "container": "main", "devices": pod["devices"]} for pod in pods]},
+        "allocations_read_at": BEGIN + at * SECOND,
+        "allocations": {"containers": [one for pod in pods for one in containers(pod, shape)]},
         "pods": [told(pod) for pod in pods], "node": {"name": "gpu-node"},
     }
+
+
+def containers(pod, shape):
+    """The containers of a pod, each with its part of the pod's devices."""
+    return [{"pod": key(pod), "container": f"main-{at}", "devices": pod["devices"][at::shape.containers]}
+            for at in range(shape.containers)]
 
 
 def key(pod):

@@ -35,6 +35,7 @@ def things(_):
         ["GPU", formula.GPU], ["GPU cut into MIG devices", formula.MIG_GPU], ["MIG device", formula.MIG_DEVICE],
         ["set of labels that pays, on a node", formula.PAYER], ["what nobody holds, for each GPU and price model", formula.NOBODY],
         ["node and exporter", formula.NODE], ["pod, also for 15 minutes after its end *", formula.POD],
+        ["each further container of a pod, at the level container", formula.CONTAINER],
         ["device of a pod *", f"{formula.POD_DEVICE}; {formula.POD_DEVICE - 1} if it is shared"],
         ["energy section in the price file", f"{formula.GPU_ENERGY} per GPU, {formula.POD_ENERGY} per pod *, {formula.NODE_ENERGY}"],
     ]
@@ -42,13 +43,13 @@ def things(_):
 
 
 def shapes(measured):
-    head = ["node", *(f"{what}, {level}" for level in levels(measured) for what in ["series", "text", "gzip"])]
+    head = ["node", *(f"{level}: series / text / gzip" for level in LEVELS)]
     rows = []
     for name, shape in SHAPES.items():
         row = [name]
-        for level in levels(measured):
+        for level in LEVELS:
             found = measured["shapes"][name][level]
-            row += [shape.series(level), f"{found['text'] / 1000:.0f} kB", f"{found['text_gzip'] / 1000:.1f} kB"]
+            row.append(f"{shape.series(level)} / {found['text'] / 1000:.0f} kB / {found['text_gzip'] / 1000:.1f} kB")
         rows.append(row)
     return table(head, rows)
 
