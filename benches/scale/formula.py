@@ -79,14 +79,13 @@ SHAPES = {
 TARIFFS = 2
 GPU_MINUTE, GPU_HOUR = 8, 8  # dollars per hour, and the snapshot, in 8 states
 NODE_MINUTE, NODE_PERIOD, NODE_HOUR = 20, 8, 8 * TARIFFS + 1  # the last is when its ledger began
-NODE_KNOWN = 1  # that its ledger is known; the rule is younger than measured.json
 PAYER_MINUTE, PAYER_PERIOD, PAYER_HOUR = 10, 40 * TARIFFS, 10 * TARIFFS
 WORKLOAD_MINUTE, WORKLOAD_PERIOD, WORKLOAD_HOUR = 13, 5, 5 * TARIFFS
 
 
 def recorded(nodes, shape, payers, workloads):
     """Recorded series of so many such nodes, with so many payers and workloads in all, but for some thousands."""
-    of_node = shape.gpus * (GPU_MINUTE + GPU_HOUR) + NODE_MINUTE + NODE_PERIOD + NODE_HOUR + NODE_KNOWN + snapshots(shape) + shape.pods
+    of_node = shape.gpus * (GPU_MINUTE + GPU_HOUR) + NODE_MINUTE + NODE_PERIOD + NODE_HOUR + snapshots(shape) + shape.pods
     of_payer = PAYER_MINUTE + PAYER_PERIOD + PAYER_HOUR
     return nodes * of_node + payers * of_payer + workloads * (WORKLOAD_MINUTE + WORKLOAD_PERIOD + WORKLOAD_HOUR)
 
