@@ -5,13 +5,14 @@
 //! | file | when | survives |
 //! |---|---|---|
 //! | `ledger.journal.0`, `ledger.journal.1` in turns, in place | with every tick, before it is published | the end of the program at any instant |
-//! | `ledger.json`, beside itself and then renamed | every 15 s and at the end | a power loss |
+//! | `ledger.json`, beside itself and then renamed | at least every 15 s and at the end | a power loss |
 //!
 //! At the start the newest whole one of the three counts. Each begins with a line that says what it is, its version, its
 //! number, its length and its checksum; a number is never given twice. What cannot be believed is set aside under
 //! another name, and a new ledger begins: a wrong ledger is somebody's wrong bill.
 //!
-//! A disk may hang, so all this is done by a thread of its own, for which nobody waits long. Whoever has the lock of the
+//! A disk may hang, so all this is done by a thread of its own, for which nobody waits long; and what is to survive a power
+//! loss is written by another one, for which the journal does not wait. Whoever has the lock of the
 //! directory keeps its ledger there; a second program on the node waits.
 //!
 //! The modules in reading order: `lock` (whose directory it is), `envelope` (the first line), `wire` (the form of a
@@ -47,7 +48,7 @@ const PATIENCE_AT_START: Duration = Duration::from_secs(10);
 /// How long is waited until the last state has reached the disk.
 const PATIENCE_AT_END: Duration = Duration::from_secs(3);
 
-/// How often a state is written so that it survives a power loss.
+/// The longest time between two states that survive a power loss.
 const SYNC_INTERVAL: Span = Span::from_secs(15);
 
 /// Where the ledger is kept, and whose it is.
@@ -86,7 +87,9 @@ pub struct StateFile {
     jobs: mpsc::Sender<Job>,
     /// The answer that was not waited for any longer, with when it was asked for.
     pending: Option<(oneshot::Receiver<Result<(), String>>, Uptime)>,
+    /// When a state was last to survive a power loss, and when any was last kept.
     synced_at: Option<Uptime>,
+    kept_at: Option<Uptime>,
     source: SourceStatus,
     status: StateStatus,
 }
@@ -107,7 +110,7 @@ impl StateFile {
             message: None,
         };
         let status = StateStatus::default();
-        Ok(Self { directory, jobs, pending: None, synced_at: None, source, status })
+        Ok(Self { directory, jobs, pending: None, synced_at: None, kept_at: None, source, status })
     }
 
     /// How it is doing.
@@ -153,14 +156,22 @@ impl StateFile {
             return;
         }
         let now = clock::uptime();
-        let sync = self.synced_at.is_none_or(|then| now.since(then) >= SYNC_INTERVAL);
+        let sync = self.is_due(now);
         if sync {
             self.synced_at = Some(now);
         }
+        self.kept_at = Some(now);
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Keep { kept: Box::new(kept), sync, reply });
         self.pending = Some((answer, now));
         self.await_answer(PATIENCE).await;
+    }
+
+    /// Whether a state has to survive a power loss, because the next one would come too late.
+    fn is_due(&self, now: Uptime) -> bool {
+        let (Some(synced), Some(kept)) = (self.synced_at, self.kept_at) else { return true };
+        let next = now.after(now.since(kept));
+        next.since(synced) > SYNC_INTERVAL
     }
 
     /// Keeps the last state, so that it survives a power loss too, and gives the directory back.

@@ -159,12 +159,12 @@ impl Directory {
         self.turn = 1 - self.turn;
         Ok(bytes)
     }
+}
 
-    /// Writes a state so that it survives a power loss.
-    pub(super) fn sync(&self, bytes: &[u8]) -> Result<(), Error> {
-        let written = kept_file::replace(&self.path.join(SNAPSHOT), bytes);
-        written.map_err(|source| Error::Write { file: SNAPSHOT, source })
-    }
+/// Writes a state into the directory at `path` so that it survives a power loss.
+pub(super) fn sync(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let written = kept_file::replace(&path.join(SNAPSHOT), bytes);
+    written.map_err(|source| Error::Write { file: SNAPSHOT, source })
 }
 
 /// Writes a file in place, which needs no room on the disk that it has not already. What is longer stays as it is, unless

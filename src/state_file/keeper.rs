@@ -3,13 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::Settings;
-use super::directory::Directory;
+use super::directory::{self, Directory};
 use super::lock::{self, Lock};
 use crate::cost::meter::Kept;
 
@@ -43,14 +43,16 @@ struct Keeper {
     settings: Settings,
     /// The directory, while it is ours.
     ours: Option<(Lock, Directory)>,
-    /// Why the last state that was to survive a power loss may not do so; told until one does.
+    /// What writes a state that is to survive a power loss. To wait for that may take seconds, on a disk that is well.
+    syncing: Option<JoinHandle<Result<(), String>>>,
+    /// Why the last such state may not survive it; told until one does.
     unsynced: Option<String>,
 }
 
 /// Starts the thread. It ends when nobody can ask it any more.
 pub(super) fn start(settings: Settings) -> io::Result<Sender<Job>> {
     let (sender, jobs) = mpsc::channel();
-    let keeper = Keeper { settings, ours: None, unsynced: None };
+    let keeper = Keeper { settings, ours: None, syncing: None, unsynced: None };
     thread::Builder::new().name("state".into()).spawn(move || keeper.run(&jobs))?;
     Ok(sender)
 }
@@ -67,14 +69,16 @@ impl Keeper {
                 }
                 Request::Keep { kept, sync, reply } => {
                     let written = self.keep(&kept);
+                    self.look_after();
                     let error = written.as_ref().err().or(self.unsynced.as_ref());
                     let _ = reply.send(error.map_or(Ok(()), |error| Err(error.clone())));
-                    if let (true, Ok(bytes)) = (sync, &written) {
-                        self.unsynced = self.sync(bytes).err();
+                    if let (true, Ok(bytes)) = (sync, written) {
+                        self.begin_sync(bytes);
                     }
                 }
                 Request::Close { kept, reply } => {
-                    let written = kept.map_or(Ok(()), |kept| self.keep(&kept).and_then(|it| self.sync(&it)));
+                    let written =
+                        kept.map_or(Ok(()), |kept| self.keep(&kept).and_then(|it| self.sync_last(it)));
                     self.ours = None;
                     let _ = reply.send(written);
                 }
@@ -100,10 +104,12 @@ impl Keeper {
 
     /// Takes the directory, if it is not ours already.
     fn lock(&mut self) -> Result<(), Refusal> {
-        if self.ours.is_some() {
+        let Settings { directory, identity } = &self.settings;
+        // Who removes the directory lets another program have one of that name.
+        if self.ours.as_ref().is_some_and(|(lock, _)| lock.is_in(directory)) {
             return Ok(());
         }
-        let Settings { directory, identity } = &self.settings;
+        self.ours = None;
         // That it cannot be made is told by the lock that cannot be made in it.
         let _ = std::fs::create_dir_all(directory);
         let lock = Lock::take(directory).map_err(|error| Refusal {
@@ -121,8 +127,33 @@ impl Keeper {
         directory.write(kept).map_err(|error| error.to_string())
     }
 
-    fn sync(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let Some((_, directory)) = &mut self.ours else { return Ok(()) };
-        directory.sync(bytes).map_err(|error| error.to_string())
+    /// Begins to write a state so that it survives a power loss, unless the one before is still being written.
+    fn begin_sync(&mut self, bytes: Vec<u8>) {
+        if self.syncing.is_some() {
+            self.unsynced = Some("the disk takes longer than from one snapshot to the next".to_owned());
+            return;
+        }
+        let path = PathBuf::clone(&self.settings.directory);
+        let sync = move || directory::sync(&path, &bytes).map_err(|error| error.to_string());
+        match thread::Builder::new().name("state-sync".into()).spawn(sync) {
+            Ok(syncing) => self.syncing = Some(syncing),
+            Err(error) => self.unsynced = Some(format!("start a thread: {error}")),
+        }
+    }
+
+    /// Takes in what came of it, if it is done.
+    fn look_after(&mut self) {
+        if let Some(done) = self.syncing.take_if(|syncing| syncing.is_finished()) {
+            self.unsynced = done.join().unwrap_or_else(|_| Err("its thread has ended".to_owned())).err();
+        }
+    }
+
+    /// Writes the last state so that it survives a power loss, after the one that is being written.
+    fn sync_last(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        if let Some(syncing) = self.syncing.take() {
+            // What came of it does not matter any more.
+            let _ = syncing.join();
+        }
+        directory::sync(&self.settings.directory, &bytes).map_err(|error| error.to_string())
     }
 }

@@ -1,7 +1,8 @@
 //! Whose directory it is: one program's at a time.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// The file that is locked. It is empty and stays.
@@ -11,7 +12,7 @@ const NAME: &str = "lock";
 /// this one might start inherits it: the standard library opens every file for this program alone.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no right to the directory.
@@ -31,10 +32,17 @@ impl Lock {
     pub(super) fn take(directory: &Path) -> Result<Self, Error> {
         let file = open(&directory.join(NAME))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(Error::Anothers),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
+    }
+
+    /// Whether it is still the lock that others find in the directory.
+    pub(super) fn is_in(&self, directory: &Path) -> bool {
+        let identity = |found: io::Result<Metadata>| found.map(|it| (it.dev(), it.ino())).ok();
+        let ours = identity(self.file.metadata());
+        ours.is_some() && ours == identity(fs::metadata(directory.join(NAME)))
     }
 }
 

@@ -158,11 +158,11 @@ fn the_newest_state_counts_over_restarts() {
         assert_eq!(before.kept.as_ref().map(json), n.checked_sub(1).map(|n| json(&states[n])));
         let bytes = directory.write(kept).unwrap();
         if n % 3 == 0 {
-            directory.sync(&bytes).unwrap();
+            super::directory::sync(place.path(), &bytes).unwrap();
         }
         if n % 7 == 0 {
             // The power is lost, and a slot with it that was not synced.
-            directory.sync(&bytes).unwrap();
+            super::directory::sync(place.path(), &bytes).unwrap();
             fs::write(place.path().join(FILES[1 + n % 2]), b"gpu-cost-exp").unwrap();
         }
     }
@@ -327,6 +327,37 @@ fn one_program_has_a_directory() {
     drop(lock);
     assert!(Lock::take(place.path()).is_ok());
     assert!(matches!(Lock::take(&place.path().join("nothing")), Err(Error::System(_))));
+    let lock = Lock::take(place.path()).unwrap();
+    assert!(lock.is_in(place.path()));
+    fs::remove_file(place.path().join("lock")).unwrap();
+    assert!(!lock.is_in(place.path()));
+    let other = Lock::take(place.path()).unwrap();
+    assert!(other.is_in(place.path()) && !lock.is_in(place.path()));
+}
+
+#[test]
+fn a_power_loss_takes_no_more_than_fifteen_seconds() {
+    let place = TempDir::new().unwrap();
+    let settings = Settings { directory: place.path().to_owned(), identity: identity() };
+    for millis in [1_000_u64, 1_001, 4_000, 7_000, 8_000, 10_000, 14_999] {
+        let mut file = StateFile::start(settings.clone()).unwrap();
+        let (mut synced, mut longest) = (0, 0);
+        for tick in 0..100 {
+            let at = tick * millis;
+            let now = Uptime::from_nanos(at * 1_000_000);
+            if file.is_due(now) {
+                file.synced_at = Some(now);
+                longest = longest.max(at - synced);
+                synced = at;
+            }
+            file.kept_at = Some(now);
+        }
+        assert!(longest <= 15_000, "{longest} ms with ticks of {millis} ms");
+        assert!(
+            longest + millis > 15_000,
+            "no more often than it must be: {longest} ms with ticks of {millis} ms"
+        );
+    }
 }
 
 /// What a state with so many finished pods costs: bytes, and microseconds of copying and of writing it.

@@ -108,6 +108,9 @@ fn a_days_churn_and_many_scrapers_leave_the_memory_flat_and_lose_no_time() {
     for gaps in ["gpu_cost_ledger_recovered_seconds_total", "gpu_cost_ledger_unobserved_seconds_total"] {
         assert_eq!(scrape.sum(gaps, &[]).to_string(), "0", "{gaps}");
     }
+    // Four a second; the machine is busy with the scrapers.
+    let ticks = scrape.value("gpu_cost_exporter_ticks_total", &[]).unwrap();
+    assert!(ticks > 0.9 * 4.0 * 60.0, "{ticks} ticks in a minute");
     assert_eq!(scrape.value("gpu_cost_ledger_imbalance_dollars", &[]), Some(0.0));
     let [devices, payers] = ["gpu_cost_device_dollars_total", "gpu_cost_showback_dollars_total"]
         .map(|name| scrape.sum(name, &[]));

@@ -235,17 +235,47 @@ fn a_full_disk_stops_nothing_and_is_told() {
     assert_no_lower(&kept, &start(&node, &[]).ready().scrape());
 }
 
+/// Puts a pipe in the place of a file: whoever opens it to write waits until somebody reads.
+fn hang(node: &FakeNode, name: &str) {
+    let pipe = node.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    fs::create_dir_all(state(node)).unwrap();
+    fs::rename(pipe, state(node).join(name)).unwrap();
+}
+
+#[test]
+fn what_was_scraped_survives_while_the_disk_takes_its_time_for_a_snapshot() {
+    let node = node();
+    hang(&node, "ledger.json.new");
+    let mut daemon = start(&node, &["--sample.interval=20ms"]).ready();
+    for _ in 0..5 {
+        charged(&daemon);
+        let before = daemon.scrape();
+        daemon.kill();
+        daemon = start(&node, &["--sample.interval=20ms"]).ready();
+        assert_no_lower(&before, &daemon.scrape());
+    }
+}
+
+#[test]
+fn who_loses_its_directory_makes_and_locks_it_anew() {
+    let node = node();
+    let first = start(&node, &[]).ready();
+    let before = charged(&first);
+    fs::remove_dir_all(state(&node)).unwrap();
+    eventually("a new directory", || state(&node).join("ledger.journal.0").exists().then_some(()));
+    let second = start(&node, &[]);
+    second.wait_for_log("another gpu-cost-exporter keeps its ledger there");
+    assert_no_lower(&before, &first.scrape());
+}
+
 #[test]
 fn a_hung_disk_delays_one_tick_and_neither_scrapes_nor_the_exit() {
     let node = node();
     let daemon = start(&node, &[]).ready();
     charged(&daemon);
-    // Whoever opens it to write waits until somebody reads.
-    for name in ["ledger.journal.0", "ledger.journal.1"] {
-        let pipe = node.path("pipe");
-        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
-        fs::rename(pipe, state(&node).join(name)).unwrap();
-    }
+    hang(&node, "ledger.journal.0");
+    hang(&node, "ledger.journal.1");
     daemon.wait_for_log("the disk did not answer within 500 ms");
     let ticks = |scrape: &Scrape| scrape.value("gpu_cost_exporter_ticks_total", &[]).unwrap();
     let (hung, asked) = (daemon.scrape(), clock::uptime());
