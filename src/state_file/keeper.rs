@@ -78,7 +78,7 @@ impl Keeper {
                 }
                 Request::Close { kept, reply } => {
                     let written =
-                        kept.map_or(Ok(()), |kept| self.keep(&kept).and_then(|it| self.sync_last(it)));
+                        kept.map_or(Ok(()), |kept| self.keep(&kept).and_then(|it| self.sync_last(&it)));
                     self.ours = None;
                     let _ = reply.send(written);
                 }
@@ -149,11 +149,11 @@ impl Keeper {
     }
 
     /// Writes the last state so that it survives a power loss, after the one that is being written.
-    fn sync_last(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+    fn sync_last(&mut self, bytes: &[u8]) -> Result<(), String> {
         if let Some(syncing) = self.syncing.take() {
             // What came of it does not matter any more.
             let _ = syncing.join();
         }
-        directory::sync(&self.settings.directory, &bytes).map_err(|error| error.to_string())
+        directory::sync(&self.settings.directory, bytes).map_err(|error| error.to_string())
     }
 }
