@@ -22,7 +22,7 @@ def exporter():
             row("Sources", 9, *sources()),
             row("Ledger", 8, *ledger()),
             row("Its own needs", 8, *needs()),
-            row("Exporters", 8, versions(), prices()),
+            row("Exporters", 8, versions(), prices(), silent()),
         ],
         since="now-6h",
     )
@@ -119,7 +119,7 @@ def versions():
             column("Ticks", f"max by (instance) (increase(gpu_cost_exporter_ticks_total{{{HERE}}}[$__range]))", NUMBER,
                    decimals=0),
         ],
-        width=14, sort="Started",
+        width=11, sort="Started",
     )
 
 
@@ -134,5 +134,18 @@ def prices():
                 f'(gpu_cost_exporter_pricing_as_of_timestamp_seconds{{prices="built_in", {HERE}}}) * 1000', MOMENT),
          column("File read", f"max by (instance) (gpu_cost_exporter_pricing_last_reload_successful{{{HERE}}})", NUMBER,
                 steps=[(None, "red"), (1, "green")])],
-        width=10,
+        width=7,
+    )
+
+
+def silent():
+    """One that never answered is in no other panel: it has said nothing about itself."""
+    up = f'up{{job=~".*gpu-cost-exporter.*", {HERE}}}'
+    return table(
+        "Exporters that do not answer",
+        "Which exporter does Prometheus know that does not answer it, and how much of the time range did it answer? Empty is well.",
+        {"instance": "Instance", "job": "Job"},
+        [column("Answered", f"max by (instance, job) (avg_over_time({up}[$__range])) "
+                f"and max by (instance, job) ({up}) == 0", PART)],
+        width=6,
     )

@@ -10,13 +10,14 @@ import sys
 from board import ROOT, boards, variables_in
 
 # Units by Grafana's ids (packages/grafana-data/src/valueFormats/categories.ts); one that it does not know shows none.
-UNITS = {"none", "percentunit", "currencyUSD", "bytes", "watt", "joule", "massg", "s", "dateTimeFromNow", "ops"}
+UNITS = {"none", "percentunit", "currencyUSD", "bytes", "watt", "joule", "massg", "s", "dateTimeFromNow", "ops",
+         "reqps"}
 # Those that are made with a prefix (the same package's valueFormats.ts).
 MADE_UNITS = ("currency:financial:", "suffix:")
 # Variables that Grafana itself has.
 GRAFANAS = {"__rate_interval", "__interval", "__range", "__range_s", "datasource"}
 # Metrics of others, as they are known to be called: Prometheus' own and those of every client library.
-FOREIGN = {"scrape_duration_seconds", "scrape_samples_scraped"}
+FOREIGN = {"up", "scrape_duration_seconds", "scrape_samples_scraped"}
 KEYWORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "offset", "bool"}
 
 
