@@ -84,13 +84,15 @@ def keys():
         "prices": set(schema.get("properties") or schema["$defs"]["file"]["properties"]),
         "web configuration": {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"},
         "labels": {"sources", "rules", "namespaces"},
-        "scrape": {"scrape_configs"},
+        "scrape": {"global", "scrape_configs", "remote_write"},
         "scraper": {"scheme", "tls_config", "basic_auth"},
         "values": set(support.load(support.CHART / "values.yaml")),
     }
 
 
 def kind_of(content):
+    if isinstance(content, list):
+        return "relabelling"
     if content.get("kind") == "Kustomization" or set(content) == {"patches"}:
         return "kustomization"
     if "kind" in content:
@@ -110,6 +112,7 @@ def check(block, directory):
     {
         "prices": prices, "labels": labels, "web configuration": web, "scrape": scrape, "scraper": scraper,
         "values": values, "kustomization": kustomization, "manifest": manifest, "adapter": adapter,
+        "relabelling": relabelling,
     }[kind](content, file)
     return kind
 
@@ -137,6 +140,10 @@ def web(_, file):
 def scrape(content, file):
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     promtool("config", file)
+
+
+def relabelling(content, file):
+    scrape({"scrape_configs": [{"job_name": "ours", "relabel_configs": content}]}, file)
 
 
 def scraper(content, file):

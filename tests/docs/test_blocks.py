@@ -101,7 +101,7 @@ class Blocks(unittest.TestCase):
 
     def test_yaml(self):
         kinds = self.each("yaml", lambda block: files.check(block, self.directory))
-        known = {"prices", "labels", "web configuration", "values", "scrape", "scraper", "kustomization", "adapter"}
+        known = {"prices", "labels", "web configuration", "values", "scrape", "scraper", "kustomization", "adapter", "relabelling"}
         self.assertEqual(set(kinds), known)
 
     def test_text(self):

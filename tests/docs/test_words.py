@@ -12,12 +12,14 @@ SITE = "https://github.com/gpu-cost-exporter/gpu-cost-exporter/blob/main/"
 # Flags of other programs that the documents name.
 FOREIGN_FLAGS = {
     "--cacert", "--create-namespace", "--enable-feature", "--from-file", "--namespace", "--reuse-values", "--root-dir",
-    "--server-side", "--set", "--storage.tsdb.retention.time", "--test", "--values",
+    "--document", "--query.replica-label", "--server-side", "--set", "--storage.tsdb.retention.time", "--test", "--values",
+    "--web.enable-remote-write-receiver",
 }
 
 # What others write as the chart writes its values.
 FOREIGN_VALUES = {
-    "allowPrivilegeEscalation", "hostPID", "hostPath", "honorLabels", "maxUnavailable", "overrideHonorLabels", "tcpSocket",
+    "allowPrivilegeEscalation", "hostPID", "hostPath", "honorLabels", "maxUnavailable", "overrideHonorLabels", "remoteWrite", "sourceLabels",
+    "tcpSocket", "writeRelabelConfigs",
 }
 
 # Names of others that begin as ours do.
@@ -73,7 +75,8 @@ class Words(unittest.TestCase):
             (place, name) for place, name in marked(r"^([a-z]\w*(?:\.[a-z]\w*)+)(?:=\S*)?$")
             if name[1].partition(".")[0] in values and not name[1].endswith(FILES)
         ]
-        plain = [(place, name) for place, name in marked(r"^([a-z]+[A-Z]\w+)(?:: .*)?$") if name[1] not in FOREIGN_VALUES]
+        plain = [(place, name) for place, name in marked(r"^([a-z]+[A-Z]\w+)(?:: .*)?$") if name[1] not in FOREIGN_VALUES
+                 and not name[1].startswith("nvml")]
         found = nested + plain
         self.none(found, [f"{place}: {name[1]}" for place, name in found if not has(values, name[1])], 15)
 

@@ -524,8 +524,9 @@ fn a_source_is_text_and_a_date_a_day() {
     check(
         "gpu_pricing: { nvidia-t4: { spot: 1, source: '2026', as_of: '2026-07-01' } }",
         &expect![[r#"
-        ok
-    "#]],
+            ok
+            warning: line 1, gpu_pricing.nvidia-t4.spot: above all list prices on demand: is it the price of a whole instance?
+        "#]],
     );
 }
 
@@ -727,6 +728,7 @@ fn what_only_looks_like_a_mistake_in_version_2_is_no_obstacle() {
             tests/pricing/warnings-2.yaml:9: warning: gpu_pricing.nvidia-t4[2].spot: spot is above on_demand
             tests/pricing/warnings-2.yaml:9: warning: gpu_pricing.nvidia-t4[2].as_of: the prices are 212 days old; look whether they still hold
             tests/pricing/warnings-2.yaml:11: warning: overrides[1].gpu_pricing.on_demand: looks like the price of all 8 GPUs of the node; did you mean node_pricing?
+            tests/pricing/warnings-2.yaml:12: warning: overrides[2]: never has its turn: the first that matches counts, and the one in line 11 matches all that this does
             tests/pricing/warnings-2.yaml:12: warning: overrides[2].node_pricing.on_demand: looks like the price of one of the node's 8 GPUs; did you mean gpu_pricing?
             tests/pricing/warnings-2.yaml:14: warning: overrides[4].as_of: the prices are 182 days old; look whether they still hold
             tests/pricing/warnings-2.yaml:14: warning: overrides[4].gpu_pricing.spot: spot is above on_demand
@@ -741,7 +743,8 @@ fn what_only_looks_like_a_mistake_is_no_obstacle() {
         "tests/pricing/warnings.yaml",
         true,
         &expect![[r#"
-            tests/pricing/warnings.yaml:3: warning: gpu_pricing.nvidia-a100-80gb.on_demand: at least 9 times the list price: is it the price of a whole instance? Write the price of one GPU
+            tests/pricing/warnings.yaml:3: warning: gpu_pricing.nvidia-a100-80gb.on_demand: exactly the price of a whole Standard_ND96ams_A100_v4 with 8 GPUs in eastus; write the price of one GPU
+            tests/pricing/warnings.yaml:3: warning: gpu_pricing.nvidia-a100-80gb.spot: above all list prices on demand: is it the price of a whole instance?
             tests/pricing/warnings.yaml:4: warning: gpu_pricing.nvidia-a100: no known GPU is called `nvidia-a100`; did you mean `nvidia-a100-40gb`, `nvidia-a100-64gb` or `nvidia-a100-80gb`?
             tests/pricing/warnings.yaml:5: warning: gpu_pricing.nvidia-h10-80gb: no known GPU is called `nvidia-h10-80gb`; did you mean `nvidia-h100-80gb`?
             tests/pricing/warnings.yaml:6: warning: gpu_pricing.nvidia-a10.spot: spot is above on_demand

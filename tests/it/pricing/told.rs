@@ -110,6 +110,7 @@ fn units_of_tokens_and_of_servers_are_asked_about() {
             line 3, model_costs.gpt-4o.input_tokens: a million tokens cost more: is it the price of a thousand?
             line 4, owned_hardware: nothing here says that a GPU is owned, so this is the price of none but with --pricing.model=owned: a rule, an override or the default has to say so
             line 5, owned_hardware.dgx.gpu_model: no known GPU is called `nvidia-h100-80bg`; did you mean `nvidia-h100-80gb`?
+            line 6, owned_hardware.colo: makes 103.070205479 $/h for one GPU, far above what it is rented for: is a number in watts or months?
         "#]],
     );
 }
