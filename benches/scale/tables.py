@@ -5,7 +5,7 @@ import pathlib
 import re
 
 import formula
-from cluster import BLOCKS, DOLLARS, HEAD_HOURS, RETENTION_DAYS, Cluster, bytes_per_series, cpu_of_rules, cpu_per_sample
+from cluster import BLOCKS, DOLLARS, EVALUATED, HEAD_HOURS, RETENTION_DAYS, Cluster, bytes_per_series, cpu_of_rules, cpu_per_sample
 from formula import LEVELS, SHAPES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -124,7 +124,8 @@ def clusters(measured):
         row("scrapes on the wire, gzip", lambda cost: f"{cost['network_mb']:.1f} MB/s"),
         row("Prometheus' memory", lambda cost: f"{cost['memory_gb']:.0f} GB"),
         row("Prometheus' processors", lambda cost: f"{cost['vcpu']:.1f}"),
-        row("an evaluation of `gpu-cost.live`, on one core", lambda cost: f"{cost['live_seconds']:.0f} s"),
+        *(row(f"an evaluation of `{name}`, on one core", lambda cost, name=name: f"{cost['evaluations'][name]:.0f} s")
+          for name in EVALUATED),
         row(f"disk for {RETENTION_DAYS} days", lambda cost: f"{cost['disk_gb']:.0f} GB"),
         row("Prometheus a month", lambda cost: f"{cost['dollars']:,.0f} $"),
         row("all exporters: processors, memory", lambda cost: f"{cost['exporters_vcpu']:.0f}, {cost['exporters_gb']:.0f} GB"),

@@ -9,6 +9,8 @@ from .words import CLUSTER
 HERE = f'{CLUSTER}, instance=~"$instance"'
 # Metrics of the process have everybody's names, so they are taken of our instances only.
 OURS = f"and on (job, instance) gpu_cost_exporter_build_info{{{HERE}}}"
+# Whether the last scrape was answered: Prometheus' own, so that it is there of those that never did.
+UP = f'up{{job=~".*gpu-cost-exporter.*", {HERE}}}'
 
 
 def exporter():
@@ -22,7 +24,7 @@ def exporter():
             row("Sources", 9, *sources()),
             row("Ledger", 8, *ledger()),
             row("Its own needs", 8, *needs()),
-            row("Exporters", 8, versions(), prices()),
+            row("Exporters", 8, versions(), prices(), silent()),
         ],
         since="now-6h",
     )
@@ -31,8 +33,8 @@ def exporter():
 def verdicts():
     zero = [(None, "green"), (1, "red")]
     return [
-        stat("Exporters", "How many exporters answer the scrape?", f"count(gpu_cost_exporter_build_info{{{HERE}}})", NUMBER,
-             width=3),
+        stat("Exporters that answer", "Which part of the exporters that Prometheus knows answers the scrape? The tables below name them.",
+             f"avg(max by (instance, job) ({UP}))", PART, width=3, decimals=1, steps=[(None, "red"), (1, "green")]),
         stat("Sources that fail", "How many sources (driver, kubelet, API server, prices) gave no good last answer?",
              f"count(gpu_cost_exporter_source_up{{{HERE}}} == 0) or vector(0)", NUMBER, width=3, steps=zero),
         stat("Missing from the ledger",
@@ -119,7 +121,7 @@ def versions():
             column("Ticks", f"max by (instance) (increase(gpu_cost_exporter_ticks_total{{{HERE}}}[$__range]))", NUMBER,
                    decimals=0),
         ],
-        width=14, sort="Started",
+        width=11, sort="Started",
     )
 
 
@@ -134,5 +136,17 @@ def prices():
                 f'(gpu_cost_exporter_pricing_as_of_timestamp_seconds{{prices="built_in", {HERE}}}) * 1000', MOMENT),
          column("File read", f"max by (instance) (gpu_cost_exporter_pricing_last_reload_successful{{{HERE}}})", NUMBER,
                 steps=[(None, "red"), (1, "green")])],
-        width=10,
+        width=7,
+    )
+
+
+def silent():
+    """One that never answered is in no other panel: it has said nothing about itself."""
+    return table(
+        "Exporters that do not answer",
+        "Which exporter does Prometheus know that does not answer it, and how much of the time range did it answer? Empty is well.",
+        {"instance": "Instance", "job": "Job"},
+        [column("Answered", f"max by (instance, job) (avg_over_time({UP}[$__range])) "
+                f"and max by (instance, job) ({UP}) == 0", PART)],
+        width=6,
     )

@@ -1,7 +1,8 @@
 """What a million tokens and a request cost, and whether an API would be cheaper: for those who serve models."""
 
 from .panels import (
-    NUMBER, PART, PER_SECOND, USD, choice, column, dashboard, gauges, query, row, stat, table, timeseries,
+    NUMBER, PART, REQUESTS_PER_SECOND, TOKENS_PER_SECOND, USD, choice, column, dashboard, gauges, query, row, stat, table,
+    timeseries,
 )
 from .words import ratio, select
 
@@ -118,9 +119,9 @@ def models():
 def traffic():
     return [
         timeseries("Tokens per second by model", f"How busy is each model? {NEEDS}",
-                   query(per_model(TOKENS), "{{namespace}} {{model_name}}"), PER_SECOND, stacked=True),
+                   query(per_model(TOKENS), "{{namespace}} {{model_name}}"), TOKENS_PER_SECOND, stacked=True),
         timeseries("Requests per second by model", f"How many requests does each model answer? {NEEDS}",
-                   query(per_model(REQUESTS), "{{namespace}} {{model_name}}"), PER_SECOND, stacked=True),
+                   query(per_model(REQUESTS), "{{namespace}} {{model_name}}"), REQUESTS_PER_SECOND, stacked=True),
     ]
 
 

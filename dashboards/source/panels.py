@@ -19,6 +19,8 @@ GRAMS = "massg"
 SECONDS = "s"
 MOMENT = "dateTimeFromNow"
 PER_SECOND = "ops"
+TOKENS_PER_SECOND = "suffix: tokens/s"
+REQUESTS_PER_SECOND = "reqps"
 
 # A unit's usual number of decimals.
 DECIMALS = {USD: 2, INVOICE_USD: 2, PART: 0, NUMBER: 0, GPU_HOURS: 1, BYTES: 1, WATTS: 0, SECONDS: 0}

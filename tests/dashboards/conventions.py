@@ -10,13 +10,14 @@ import sys
 from board import ROOT, boards, variables_in
 
 # Units by Grafana's ids (packages/grafana-data/src/valueFormats/categories.ts); one that it does not know shows none.
-UNITS = {"none", "percentunit", "currencyUSD", "bytes", "watt", "joule", "massg", "s", "dateTimeFromNow", "ops"}
+UNITS = {"none", "percentunit", "currencyUSD", "bytes", "watt", "joule", "massg", "s", "dateTimeFromNow", "ops",
+         "reqps"}
 # Those that are made with a prefix (the same package's valueFormats.ts).
 MADE_UNITS = ("currency:financial:", "suffix:")
 # Variables that Grafana itself has.
 GRAFANAS = {"__rate_interval", "__interval", "__range", "__range_s", "datasource"}
 # Metrics of others, as they are known to be called: Prometheus' own and those of every client library.
-FOREIGN = {"scrape_duration_seconds", "scrape_samples_scraped"}
+FOREIGN = {"up", "scrape_duration_seconds", "scrape_samples_scraped"}
 KEYWORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "offset", "bool"}
 
 
@@ -144,11 +145,17 @@ def columns(panel):
 def links_of_alerts(all_boards):
     """An alert links a dashboard, and may choose values of its variables."""
     variables_of = {board.json["uid"]: {one["name"] for one in board.variables()} for board in all_boards}
-    for uid, chosen in set(re.findall(r"/d/([\w-]+)(?:\?var-(\w+)=)?", rules())):
+    for uid, query in sorted(set(re.findall(r"/d/([\w-]+)(.*)", rules()))):
         if uid not in variables_of:
             yield f"an alert links the dashboard {uid}, which is not there"
-        elif chosen and chosen not in variables_of[uid]:
+            continue
+        for chosen in sorted(set(chosen_in(query)) - variables_of[uid]):
             yield f"an alert chooses {chosen} on the dashboard {uid}, which does not let choose it"
+
+
+def chosen_in(query):
+    """The variables that a link sets, behind `?` and each `&`."""
+    return re.findall(r"[?&]var-(\w+)=", query)
 
 
 def metrics_in(expr):
@@ -175,6 +182,7 @@ def check_the_checks():
     asked = 'sum by (team) (rate(a_total{x="b_c"}[5m])) / on (y) group_left (z) (c:d:e > 0) and time() offset 1d'
     assert metrics_in(asked) == {"a_total", "c:d:e"}, metrics_in(asked)
     assert list(counters("rate(a_total[1m]) + b_total")) and not list(counters("increase(a_total[1m])"))
+    assert chosen_in("?var-a={{ 1 }}&var-b={{ 2 }}") == ["a", "b"]
     assert variables_in("$a ${b} [$__range]") == {"a", "b", "__range"}
 
 

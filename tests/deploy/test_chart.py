@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import unittest
@@ -57,6 +58,13 @@ class EveryCombination(unittest.TestCase):
         self.assertIn("45d", support.notes(values("everything")))
         self.assertIn("begin anew", support.notes(values("nothing")))
         self.assertIn("is privileged", support.notes(values("gke")))
+        budgets = {"budgets": [{"dollars": 1}]}
+        ignored, linked = "Budgets are rules", "links of alerts"
+        self.assertIn(ignored, support.notes(budgets))
+        self.assertNotIn(ignored, support.notes(budgets | {"prometheusRule": {"enabled": True}}))
+        self.assertNotIn(ignored, support.notes())
+        self.assertIn(linked, support.notes({"prometheusRule": {"enabled": True}}))
+        self.assertNotIn(linked, support.notes({"prometheusRule": {"enabled": True, "grafanaUrl": "https://g.example.com"}}))
 
     def test_stays_out_of_the_way_of_another_release(self):
         one_release = {(each["kind"], each["metadata"]["name"]) for each in render(values("everything"), name="a")}
@@ -164,6 +172,7 @@ class Values(unittest.TestCase):
             ({"openshift": {"enabled": True}, "driver": {"delivery": "gke"}}, "runtimeClassName"),
             ({"prometheusRule": {"enabled": True, "settings": {"utc": 1}}}, "settings.utc: there is no such one; there are utc_offset_hours"),
             ({"prometheusRule": {"enabled": True, "thresholds": {"HighIdle": 1}}}, "thresholds.HighIdle: .* HighIdleCost"),
+            ({"prometheusRule": {"enabled": True, "disabled": ["nope"]}}, "disabled: there is no file nope; there are alerts-budget, "),
             ({"prometheusRule": {"enabled": True}, "budgets": [{"dollars": 1, "scope": "team"}]}, "needs its name"),
         ]:
             with self.subTest(given), self.assertRaisesRegex(helm_python.HelmError, expected):
@@ -351,6 +360,22 @@ class Rules(unittest.TestCase):
             ("gpu_cost_budget_dollars", ("period", "month"), ("scope", "team"), ("team", "nlp")): "vector(0.5)",
         }
         self.assertEqual(said, expected, "and nothing else")
+
+    def test_switch_off_what_is_set_to_inf(self):
+        alerts = [alert for file in RULES.glob("alerts*.yml") for alert in self.rules(support.load(file)) if "alert" in alert]
+        compared = {}
+        for alert in alerts:
+            for sign, name in re.findall(r"([<>]) on \(\) group_left \(\) .*?\bgpu_cost:threshold\{alert=\"(\w+)\"\}", alert["expr"]):
+                compared[name] = "vector(Inf)" if sign == ">" else "vector(-Inf)"
+        self.assertEqual(
+            {name for name, off in compared.items() if off == "vector(-Inf)"},
+            {"LowGPUUtilization", "GPUIdleHighCost", "GPUMemoryUnderutilized"},
+        )
+        options = {"enabled": True, "thresholds": {name: "Inf" for name in compared}}
+        spec = self.rendered({"prometheusRule": options})["settings"]
+        support.check_rules(spec)
+        thresholds = [rule for rule in self.rules(spec) if rule["record"] == "gpu_cost:threshold"]
+        self.assertEqual({rule["labels"]["alert"]: rule["expr"] for rule in thresholds}, compared)
 
     def rules(self, spec):
         return [rule for group in spec["groups"] for rule in group["rules"]]

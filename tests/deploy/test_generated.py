@@ -1,12 +1,13 @@
 """Files that are made of others are of their present state. `UPDATE_EXPECT=1` (make bless) writes them."""
 
+import re
 import unittest
 
 import yaml
 
 import chart_values
 import support
-from support import CHART, DASHBOARDS, RULES, read
+from support import CHART, DASHBOARDS, ROOT, RULES, read
 
 NOTICE = "# Generated from {} (make bless).\n"
 
@@ -35,6 +36,42 @@ class Generated(unittest.TestCase):
         _, _, after = rest.partition(chart_values.END)
         table = chart_values.table(read(CHART / "values.yaml"))
         self.same(CHART / "README.md", before + chart_values.BEGIN + table + chart_values.END + after)
+
+    def test_the_alerts_document_has_its_table(self):
+        document = ROOT / "docs/alerts.md"
+        before, _, rest = read(document).partition("<!-- alerts -->\n")
+        _, _, after = rest.partition("<!-- end -->")
+        self.same(document, f"{before}<!-- alerts -->\n{alerts(before + after)}<!-- end -->{after}")
+
+    def test_the_units_of_thresholds_are_those_of_all_alerts_that_have_one(self):
+        thresholds = support.load(RULES / "settings.yml")["groups"][0]["rules"]
+        self.assertEqual({rule["labels"]["alert"] for rule in thresholds if rule["record"] == "gpu_cost:threshold"}, set(units()))
+
+
+def alerts(document):
+    """A row for each alert, in the order of the document's sections."""
+    values = {
+        rule["labels"]["alert"]: rule["expr"].removeprefix("vector(").removesuffix(")")
+        for rule in support.load(RULES / "settings.yml")["groups"][0]["rules"] if rule["record"] == "gpu_cost:threshold"
+    }
+    rows = {}
+    for file in sorted(RULES.glob("alerts*.yml")):
+        for rule in (rule for group in support.load(file)["groups"] for rule in group["rules"]):
+            name = rule["alert"]
+            sign = re.search(rf'([<>]) on \(\) group_left \(\) \(?max\(gpu_cost:threshold{{alert="{name}"}}\)', rule["expr"])
+            threshold = f"{sign[1]} {values[name]}: {units()[name]}" if sign else ""
+            rows[name] = f"| [{name}](#{name.lower()}) | {rule['labels']['severity']} | {rule.get('for', '')} | {threshold} |\n"
+    order = re.findall(r"^### (\w+)$", document, re.MULTILINE)
+    assert sorted(order) == sorted(rows), set(order) ^ set(rows)
+    head = "| alert | severity | holds for | threshold, as settings.yml has it |\n|---|---|---|---|\n"
+    return head + "".join(rows[name] for name in order)
+
+
+def units():
+    """What each threshold is in, as rules/README.md says."""
+    _, _, table = read(RULES / "README.md").partition("| `gpu_cost:threshold{alert=…}` |")
+    rows = re.findall(r"^\| (`\w+`.*?) \| (.*?) \| .*? \|$", table, re.MULTILINE)
+    return {name: unit for names, unit in rows for name in re.findall(r"`(\w+)`", names)}
 
 
 def rule_files():

@@ -51,6 +51,17 @@ def blocks(document, text=None):
     return found
 
 
+def named_files():
+    """The files that readers are told to write: the blocks whose first line is a comment with a path, all of a path."""
+    found = {}
+    for document in DOCUMENTS:
+        for block in blocks(document):
+            name = re.fullmatch(r"# ([\w./-]+\.yaml)", block.lines[0])
+            if name:
+                found.setdefault(name[1], []).append(block.text)
+    return found
+
+
 def replace(block, lines):
     """Writes other lines in the place of a block's. Blocks that follow must be read anew."""
     text = read(block.document).splitlines()

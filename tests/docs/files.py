@@ -93,7 +93,7 @@ def keys():
 def kind_of(content):
     if isinstance(content, list):
         return "relabelling"
-    if content.get("kind") == "Kustomization":
+    if content.get("kind") == "Kustomization" or set(content) == {"patches"}:
         return "kustomization"
     if "kind" in content:
         return "manifest"
@@ -160,7 +160,7 @@ def values(content, _):
 def kustomization(content, _):
     """Its files exist; tests/deploy builds it."""
     for resource in [*content.get("resources", []), *content.get("components", [])]:
-        place = resource.partition("gpu-cost-exporter//")[2].partition("?")[0]
+        place = resource.partition("gpu-cost-exporter//")[2].partition("?")[0] or resource.removeprefix("../")
         assert place and (ROOT / place).is_dir(), resource
 
 

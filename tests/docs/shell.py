@@ -9,9 +9,10 @@ import subprocess
 
 import files
 import program
-from documents import ROOT, read
+from documents import ROOT, named_files, read
 
 import helm_python  # pylint: disable=wrong-import-order
+import yaml  # pylint: disable=wrong-import-order
 
 support = files.support
 
@@ -83,9 +84,13 @@ def objects():
 
 
 @functools.cache
-def rendered(values):
-    """Whether the chart takes these `--set`."""
+def rendered(values, files_of_values=()):
+    """Whether the chart takes these `--set`, after the files that the documents have for `--values`."""
     chosen = {}
+    for file in files_of_values:
+        assert file in named_files(), f"no document says what is in {file}"
+        (text,) = named_files()[file]
+        chosen |= yaml.safe_load(text)
     for each in values:
         chosen |= helm_python.parse_set_string(each)
     return support.render(chosen)
@@ -103,10 +108,8 @@ class Site:
             self.command(line, block.document, self.variables(block.document))
 
     def variables(self, document):
-        """What the document lets a name in capitals stand for."""
-        text = read(document)
-        named = dict(re.findall(r"`\b([A-Z]+)` stands for `([^`]+)`", text))
-        return named | dict(re.findall(r"^([A-Z]+)=(\S+)$", text, re.MULTILINE))
+        """What a command of the document sets."""
+        return dict(re.findall(r"^([A-Z]+)=(\S+)$", read(document), re.MULTILINE))
 
     def command(self, line, document, variables=None):
         """Fails if the command could not work."""
@@ -157,7 +160,7 @@ class Site:
         if verb in ("install", "template", "upgrade"):
             assert ROOT / words[2] == support.CHART, f"{words[2]} is no chart of ours"
             try:
-                rendered(tuple(given(words, "--set")))
+                rendered(tuple(given(words, "--set")), tuple(given(words, "--values")))
             except Exception as error:
                 raise AssertionError(f"helm {verb}: {error}") from error
 
@@ -171,7 +174,9 @@ class Site:
         for namespace in [*given(words, "-n"), *given(words, "--namespace")]:
             assert ("namespace", namespace) in objects() or is_free(namespace), f"no namespace {namespace}"
         for directory in given(words, "-k"):
-            assert "--server-side" in words and support.kustomize(ROOT / directory), directory
+            assert "--server-side" in words, words
+            # What the reader has written tests/deploy builds.
+            assert f"{directory}/kustomization.yaml" in named_files() or support.kustomize(ROOT / directory), directory
         self.named(plain[0], plain[1:])
         if inner:
             self.program(inner, None)
@@ -189,6 +194,12 @@ class Site:
             return
         assert kind in KUBECTL_KINDS, f"{kind} is no kind"
         assert not name or is_free(name) or (kind, name) in objects(), f"there is no {kind} {name}"
+
+    def git(self, words):
+        assert words == ["clone", "https://github.com/gpu-cost-exporter/gpu-cost-exporter"], words
+
+    def cd(self, words):
+        assert words == ["gpu-cost-exporter"], f"{words} is not what git clone makes"
 
     def docker(self, words):
         assert words[:2] == ["buildx", "build"] and (ROOT / "Dockerfile").exists(), words

@@ -185,6 +185,14 @@ metricRelabelings:
 {{- end }}
 {{- end -}}
 
+{{/* Whether an alert fires below its threshold, as its rule says: nothing is less than -Inf. (dict "root" $ "alert" "…") */}}
+{{- define "gpu-cost-exporter.firesBelow" -}}
+{{- $less := printf "< on \\(\\) group_left \\(\\) max\\(gpu_cost:threshold\\{alert=%q\\}" .alert -}}
+{{- range $path, $_ := .root.Files.Glob "files/rules/alerts*.yml" -}}
+{{- if regexMatch $less ($.root.Files.Get $path) }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 The rules of settings.yml with what the values decide. The other rules have no constants, so this is the only file of
 rules that is changed on its way.
@@ -211,7 +219,11 @@ rules that is changed on its way.
 {{- with get $labels $label -}}
 {{- $_ := set $known $kind (append (get $known $kind) .) -}}
 {{- if hasKey (get $rules $kind) . -}}
-{{- $_ := set $rule "expr" (printf "vector(%v)" (get (get $rules $kind) .)) -}}
+{{- $value := get (get $rules $kind) . -}}
+{{- if and (eq (toString $value) "Inf") (include "gpu-cost-exporter.firesBelow" (dict "root" $ "alert" .)) -}}
+{{- $value = "-Inf" -}}
+{{- end -}}
+{{- $_ := set $rule "expr" (printf "vector(%v)" $value) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
