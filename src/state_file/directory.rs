@@ -1,6 +1,6 @@
 //! The files of a directory: which of them counts, and how they are written.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -170,7 +170,7 @@ pub(super) fn sync(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Writes a file in place, which needs no room on the disk that it has not already. What is longer stays as it is, unless
 /// it is much longer.
 fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let file = kept_file::to_write().truncate(false).open(path)?;
     file.write_all_at(bytes, 0)?;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if file.metadata()?.len() / 4 > length {

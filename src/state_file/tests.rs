@@ -3,6 +3,7 @@
 mod any_bytes;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -167,6 +168,10 @@ fn the_newest_state_counts_over_restarts() {
         }
     }
     assert_eq!(names(place.path()), ["ledger.journal.0", "ledger.journal.1", "ledger.json"]);
+    for file in FILES {
+        let mode = fs::metadata(place.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file} has the labels of pods in it");
+    }
 }
 
 #[test]

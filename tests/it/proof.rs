@@ -155,8 +155,12 @@ impl Stage {
         clock::uptime().since(self.began).as_nanos() / 1_000_000
     }
 
-    /// Kills the daemon and starts it anew, while everything goes on.
+    /// Kills the daemon at an instant that nobody chose, and starts it anew, while everything goes on.
     fn kill(&mut self, daemon: Daemon) -> Daemon {
+        let now = clock::uptime();
+        let late = now.as_nanos() / 1_000 % 600;
+        println!("killed {late} ms after it was due");
+        self.play_until(now.since(self.began).as_nanos() / 1_000_000 + late);
         self.kills.push(clock::uptime());
         daemon.kill();
         self.start()

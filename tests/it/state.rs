@@ -2,6 +2,7 @@
 //! disk that fails stops nothing.
 
 mod mounts;
+mod suspended;
 
 use std::collections::BTreeMap;
 use std::fs;

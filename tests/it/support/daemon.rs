@@ -50,6 +50,16 @@ pub(crate) fn binary_with_mounts(script: &str, directory: &Path) -> Command {
     without_ours(command)
 }
 
+/// The built binary with a clock of its own, which is so many seconds ahead of this machine's.
+pub(crate) fn binary_with_clock(ahead: u32) -> Command {
+    let mut command = Command::new("unshare");
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--time", "--boottime", &ahead.to_string(), BINARY]);
+    without_ours(command)
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -102,6 +102,8 @@ impl VictoriaMetrics {
             )
             .arg(format!("-httpListenAddr=127.0.0.1:{}", free_port()))
             .arg("-rule.evalDelay=0s")
+            // An hour has seconds here, and needs to find what the one before has written.
+            .arg("-remoteWrite.flushInterval=100ms")
             .args(rules.iter().map(|file| format!("-rule={}", file.display())));
         Self {
             _database: Server::start(&mut database, help),
