@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::args::{ListArgs, Output, PriceArgs};
 use crate::cost::gpu_model;
-use crate::cost::money::{GpuTime, Rate};
+use crate::cost::money::{GpuTime, Percent, Rate};
 use crate::cost::pricing::{
     Catalogue, Instance, NodeFacts, NodePrices, PriceModel, PriceRule, PriceSheet, Quote,
 };
-use crate::observation::{Node, Ppm, UnixTime};
+use crate::observation::{Node, UnixTime};
 
 /// The label of the instance type, the region and the zone.
 const LABELS: [&str; 3] =
@@ -228,7 +228,6 @@ fn answer(
 
 fn quote_as_json(asked: &Asked, quote: Option<&Quote>, prices: &NodePrices<'_>, facts: &NodeFacts) -> Value {
     let dollars = |rate: Option<Rate>| rate.map(Rate::dollars_per_hour);
-    let percent = |part: Ppm| f64::from(part.get()) / 10_000.0;
     json!({
         "gpu_uuid": asked.uuid.as_deref(),
         "gpu_model": &*asked.model,
@@ -238,7 +237,7 @@ fn quote_as_json(asked: &Asked, quote: Option<&Quote>, prices: &NodePrices<'_>, 
         "price_model": quote.map(|quote| quote.price_model.as_str()),
         "wanted_price_model": prices.wanted(&asked.model).as_str(),
         "fell_back": quote.map(|quote| quote.fell_back),
-        "discount_percent": quote.map(|quote| percent(quote.discount)),
+        "discount_percent": quote.map(|quote| quote.discount.percent()),
         "rule": quote.map_or_else(|| "unpriced".to_owned(), Quote::rule_in_full),
         "as_of": quote.and_then(|quote| quote.as_of).map(|day| day.to_string()),
         "source": quote.and_then(|quote| quote.source.as_deref()),
@@ -275,7 +274,7 @@ fn quote_as_cells(
         return table;
     };
     let instead = if quote.fell_back { format!(", since {wanted} has no price") } else { String::new() };
-    let discount = if quote.discount == Ppm::ZERO { "" } else { ", less a discount" };
+    let discount = if quote.discount == Percent::ZERO { "" } else { ", less a discount" };
     let price = quote.effective;
     table.push(row("price", format!("{price} $/h, {}{instead}{discount}", quote.price_model.as_str())));
     let month = prices.month();

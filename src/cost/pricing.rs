@@ -23,8 +23,8 @@ mod prices;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::money::Rate;
-use crate::observation::{Ppm, Span};
+use super::money::{Percent, Rate};
+use crate::observation::Span;
 
 pub use self::catalogue::{Catalogue, Instance, Texts};
 pub use self::date::Date;
@@ -107,7 +107,7 @@ pub struct Quote {
     /// Who published the price, for people; `None` where nobody wrote it down.
     pub source: Option<Arc<str>>,
     /// What was taken off the list price.
-    pub discount: Ppm,
+    pub discount: Percent,
 }
 
 /// Which rule found a rate.
@@ -196,7 +196,7 @@ impl NodePrices<'_> {
         let gpu_model = self.sheet.file.meant_by(gpu_model);
         let wanted = self.wanted(gpu_model);
         let discount = self.sheet.discounts.iter().find(|it| it.matching.matches(self.node, gpu_model));
-        let discount = discount.map_or(Ppm::ZERO, |discount| discount.part);
+        let discount = discount.map_or(Percent::ZERO, |discount| discount.part);
         let position = u64::try_from(position).unwrap_or(u64::MAX);
         let quote = self.rows(gpu_model).find_map(|row| row.quote(wanted, discount, position))?;
         // What was bought outright is no instance that the next rule would have a price of.
@@ -265,9 +265,9 @@ impl NodePrices<'_> {
 // === impl Row ===
 
 impl Row<'_> {
-    fn quote(&self, wanted: PriceModel, discount: Ppm, position: u64) -> Option<Quote> {
+    fn quote(&self, wanted: PriceModel, discount: Percent, position: u64) -> Option<Quote> {
         let (price, price_model) = self.prices.applying(wanted)?;
-        let discount = if price_model.is_discounted() { discount } else { Ppm::ZERO };
+        let discount = if price_model.is_discounted() { discount } else { Percent::ZERO };
         Some(Quote {
             effective: price.less(discount).part(position, self.gpus.into()),
             list: self.on_demand(position),

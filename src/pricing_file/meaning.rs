@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use crate::cost::attribution::{MigShare, SharingPolicy};
 use crate::cost::gpu_model;
-use crate::cost::money::Rate;
+use crate::cost::money::{Percent, Rate};
 use crate::cost::pricing::{
     Change, Date, Discount, EnergyTerms, Intensity, Match, Override, OverridePrices, OwnedHardware, Power,
     PriceModel, PriceModelRule, PriceTable, Prices, Provenance, Tariff, TokenPrices,
 };
-use crate::observation::Ppm;
 use crate::yaml::decimal::{self, ONE};
 use crate::yaml::tree::{Node, Value};
 
@@ -241,11 +240,9 @@ fn rule(row: View<'_>) -> PriceModelRule {
 }
 
 fn discount(row: View<'_>, table: &PriceTable) -> Discount {
-    // A percent in billionths has 100,000 of them per millionth of the whole.
-    let part = row.nanos("percent").unwrap_or(0) / 100_000;
     Discount {
         matching: row.get("match").map(|it| matching(it, table)).unwrap_or_default(),
-        part: Ppm::new(u32::try_from(part).unwrap_or(u32::MAX)),
+        part: Percent::from_nanos(row.nanos("percent").unwrap_or(0)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -362,15 +363,23 @@ fn how_many_are_answered_at_one_time_is_the_operators_word() {
     for (max_requests, status) in [(1, 503), (0, 200)] {
         let daemon = Daemon::start(&["--demo", &format!("--web.max-requests={max_requests}")]).ready();
         let mut greedy = TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port())).unwrap();
-        // More than all buffers on the way can hold, so that one answer is never given to the end.
+        let mut asking = greedy.try_clone().unwrap();
+        // Asks until no buffer on the way takes more. Who is turned away meanwhile fills none, so no number is enough.
         let asked = "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1_000);
-        greedy.write_all(asked.as_bytes()).unwrap();
+        let asking = thread::spawn(move || while asking.write_all(asked.as_bytes()).is_ok() {});
         let got = eventually("the answer of who is not greedy", || {
             let got = daemon.get("/metrics");
-            (got.status == status).then_some(got)
+            if got.status != status {
+                // The end of an answer may wait in a buffer, and its place be free: one further is reached by taking some.
+                assert_ne!(greedy.read(&mut [0; 10_000]).unwrap(), 0);
+                return None;
+            }
+            Some(got)
         });
         assert_eq!(got.header("retry-after"), (status == 503).then_some("1"));
         assert_eq!(daemon.get("/-/healthy").status, 200);
+        drop(daemon);
+        asking.join().unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Date, NodeFacts, PriceModel, Prices};
-use crate::observation::Ppm;
+use crate::cost::money::Percent;
 
 /// Prices, or a way of buying, of the nodes that match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Discount {
     /// The GPUs that it is for.
     pub matching: Match,
     /// How much is taken off.
-    pub part: Ppm,
+    pub part: Percent,
 }
 
 /// Which GPUs of which nodes are meant: those for which all that is written is true.

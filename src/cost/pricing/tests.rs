@@ -1,4 +1,5 @@
 use super::*;
+use crate::cost::money::Percent;
 use crate::observation::{Node, UnixTime};
 
 #[expect(clippy::unnecessary_wraps, reason = "a row holds optional rates")]
@@ -64,7 +65,7 @@ fn the_price_of_a_node_is_the_sum_of_its_gpus() {
             price_model: None,
             prices: Some(OverridePrices::Node { prices: whole, gpus: Some(4) }),
         }],
-        discounts: vec![Discount { matching: Match::default(), part: Ppm::from_percent(7) }],
+        discounts: vec![Discount { matching: Match::default(), part: Percent::from_nanos(7_000_000_000) }],
         ..PriceSheet::default()
     };
     let on = |gpus| {

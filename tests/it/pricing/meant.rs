@@ -71,8 +71,7 @@ impl Meant {
         for (at, discount) in file.discounts.iter().enumerate() {
             let about = format!("discount {at}");
             meant.matching(&about, &discount.matching);
-            // Millionths of the whole in percent.
-            meant.number(&about, "percent", u64::from(discount.part.get()) * 100_000);
+            meant.number(&about, "percent", discount.part.nanos());
         }
         meant.rest(file);
         meant

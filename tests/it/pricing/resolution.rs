@@ -400,6 +400,8 @@ const CASES: &[Case] = &[
         "0.30452 reserved_1y catalogue:aws/us-east-1/g4dn.xlarge@2025-11-30",
     ),
     (DISCOUNTS, &[], (T4, 1), None, "0.263 on_demand built_in"),
+    // However fine they are.
+    ("discounts: [{ percent: 0.50625 }]", &[], (T4, 1), None, "0.523337125 on_demand built_in"),
     // However the case was written.
     (
         NONE,
@@ -506,7 +508,7 @@ fn version_2_says_what_it_says() {
     assert_eq!(file.prices.models["nvidia-l4"].as_of, day(7, 1));
     assert_eq!(file.overrides.iter().map(|it| &*it.name).collect::<Vec<_>>(), ["dgx", "2", "3"]);
     assert_eq!(file.price_model_rules.len(), 2);
-    assert_eq!(file.discounts[1].part.get(), 5_000);
+    assert_eq!(file.discounts[1].part.nanos(), 500_000_000);
     let energy = file.energy.unwrap();
     assert_eq!(energy.dollars_per_kwh, Some(80_000_000));
     assert_eq!(energy.intensity, Intensity::Told(396_000_000_000));

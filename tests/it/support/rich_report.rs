@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Rate};
+use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Percent, Rate};
 use gpu_cost_exporter::cost::pricing::{
     Date, Electricity, EnergyRates, GridIntensity, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices,
     Quote, TokenPrices,
@@ -233,7 +233,7 @@ fn quote(effective: u64, list: u64, price_model: PriceModel, rule: PriceRule) ->
         as_of: None,
         origin: None,
         source: None,
-        discount: Ppm::ZERO,
+        discount: Percent::ZERO,
     }
 }
 
