@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::args::{ListArgs, Output, PriceArgs};
 use crate::cost::gpu_model;
-use crate::cost::money::{GpuTime, Percent, Rate};
+use crate::cost::money::{GpuTime, Rate};
 use crate::cost::pricing::{
-    Catalogue, Instance, NodeFacts, NodePrices, PriceModel, PriceRule, PriceSheet, Quote,
+    Catalogue, Instance, NodeFacts, NodePrices, Percent, PriceModel, PriceRule, PriceSheet, Quote,
 };
 use crate::observation::{Node, UnixTime};
 

@@ -28,10 +28,6 @@ const NANO_DIGITS: usize = 9;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate(u64);
 
-/// A part of a price in billionths of a percent, which is as exactly as one can be written; never more than all of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Percent(u64);
-
 /// An amount of money, in nano-dollars per hour × nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost(u128);
@@ -85,13 +81,6 @@ impl Rate {
         }
     }
 
-    /// The rate after `discount` was taken off, rounded up to a billionth.
-    #[must_use]
-    pub fn less(self, discount: Percent) -> Self {
-        let off = u128::from(self.0) * u128::from(discount.0) / u128::from(Percent::ALL.0);
-        Self(self.0.saturating_sub(u64::try_from(off).unwrap_or(u64::MAX)))
-    }
-
     /// The rate in dollars per hour, for showing. The one conversion of a rate to a float.
     #[expect(
         clippy::float_arithmetic,
@@ -122,38 +111,6 @@ impl Add for Rate {
 impl Sum for Rate {
     fn sum<I: Iterator<Item = Self>>(rates: I) -> Self {
         rates.fold(Self::default(), Add::add)
-    }
-}
-
-// === impl Percent ===
-
-impl Percent {
-    /// Nothing.
-    pub const ZERO: Self = Self(0);
-    /// 100 percent.
-    pub const ALL: Self = Self(100_000_000_000);
-
-    /// So many billionths of a percent; all where that is more than all.
-    #[must_use]
-    pub const fn from_nanos(nanos: u64) -> Self {
-        Self(if nanos < Self::ALL.0 { nanos } else { Self::ALL.0 })
-    }
-
-    /// Billionths of a percent.
-    #[must_use]
-    pub const fn nanos(self) -> u64 {
-        self.0
-    }
-
-    /// Percent, for showing. The one conversion of a percent to a float.
-    #[expect(
-        clippy::float_arithmetic,
-        clippy::cast_precision_loss,
-        reason = "the edge where a percent is shown"
-    )]
-    #[must_use]
-    pub fn percent(self) -> f64 {
-        self.0 as f64 / 1e9
     }
 }
 
@@ -425,16 +382,6 @@ mod tests {
             assert!(all[0].0 - all[all.len() - 1].0 <= 1, "{all:?}");
         }
         assert_eq!(Rate::from_nanos_per_hour(7).part(0, 0), Rate::default());
-    }
-
-    #[test]
-    fn a_discount_is_a_part_of_the_rate() {
-        let rate = Rate::from_nanos_per_hour(6_880_000_001);
-        assert_eq!(rate.less(Percent::from_nanos(8_000_000_000)), Rate::from_nanos_per_hour(6_329_600_001));
-        assert_eq!(
-            (rate.less(Percent::ZERO), rate.less(Percent::from_nanos(u64::MAX))),
-            (rate, Rate::default())
-        );
     }
 
     #[test]

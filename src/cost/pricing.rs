@@ -18,12 +18,13 @@ mod energy;
 mod node;
 mod overrides;
 mod owned;
+mod percent;
 mod prices;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::money::{Percent, Rate};
+use super::money::Rate;
 use crate::observation::Span;
 
 pub use self::catalogue::{Catalogue, Instance, Texts};
@@ -32,6 +33,7 @@ pub use self::energy::{Electricity, EnergyRates, EnergyTerms, Grid, GridIntensit
 pub use self::node::{CapacityType, NodeFacts, PriceModelRule, capacity_labels};
 pub use self::overrides::{Discount, Match, Override, OverridePrices};
 pub use self::owned::{OwnedHardware, Power};
+pub use self::percent::Percent;
 pub use self::prices::{Change, PriceModel, PriceTable, Prices, Provenance};
 
 /// How long a month is if nobody says: 730 hours, a twelfth of 365 days, as cloud providers count.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::cost::attribution::{MigShare, SharingPolicy};
 use crate::cost::gpu_model;
-use crate::cost::money::{Percent, Rate};
+use crate::cost::money::Rate;
 use crate::cost::pricing::{
-    Change, Date, Discount, EnergyTerms, Intensity, Match, Override, OverridePrices, OwnedHardware, Power,
-    PriceModel, PriceModelRule, PriceTable, Prices, Provenance, Tariff, TokenPrices,
+    Change, Date, Discount, EnergyTerms, Intensity, Match, Override, OverridePrices, OwnedHardware, Percent,
+    Power, PriceModel, PriceModelRule, PriceTable, Prices, Provenance, Tariff, TokenPrices,
 };
 use crate::yaml::decimal::{self, ONE};
 use crate::yaml::tree::{Node, Value};

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Date, NodeFacts, PriceModel, Prices};
-use crate::cost::money::Percent;
+use super::{Date, NodeFacts, Percent, PriceModel, Prices};
 
 /// Prices, or a way of buying, of the nodes that match.
 #[derive(Clone, Debug, PartialEq, Eq)]

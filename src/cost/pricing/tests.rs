@@ -1,5 +1,4 @@
 use super::*;
-use crate::cost::money::Percent;
 use crate::observation::{Node, UnixTime};
 
 #[expect(clippy::unnecessary_wraps, reason = "a row holds optional rates")]

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Percent, Rate};
+use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime, Rate};
 use gpu_cost_exporter::cost::pricing::{
-    Date, Electricity, EnergyRates, GridIntensity, NodeFacts, PriceModel, PriceRule, PriceSheet, Prices,
-    Quote, TokenPrices,
+    Date, Electricity, EnergyRates, GridIntensity, NodeFacts, Percent, PriceModel, PriceRule, PriceSheet,
+    Prices, Quote, TokenPrices,
 };
 use gpu_cost_exporter::cost::report::{
     Attribution, Basis, DeviceLine, HoldingLine, LastCharge, NamedDevice, Payer, PodDevice, PodLine, Report,
