@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use gpu_cost_exporter::cost::attribution::{MigShare, Rules, SharingPolicy};
 use gpu_cost_exporter::cost::meter::{Meter, Policy};
 use gpu_cost_exporter::cost::report::Report;
 use gpu_cost_exporter::metrics::{self, Format, ProcessReading, Settings};
@@ -77,7 +76,7 @@ impl fmt::Display for Kind {
 impl Metered {
     /// The node after a minute.
     pub(crate) fn new(kind: Kind) -> Self {
-        let meter = Meter::new(policy(), Arc::new(pricing_file::sheet(None, None)));
+        let meter = Meter::new(Policy::default(), Arc::new(pricing_file::sheet(None, None)));
         let mut node = Self { meter, seen: seen(kind) };
         (0..WARM).for_each(|_| drop(node.tick()));
         node
@@ -109,24 +108,6 @@ pub(crate) fn render(published: &Published, format: Format) -> Vec<u8> {
 /// How many series are in a scrape in text.
 pub(crate) fn series(text: &[u8]) -> usize {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#")).count()
-}
-
-/// How the meter charges unless it was told otherwise.
-pub(crate) fn policy() -> Policy {
-    Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        idle_window: Span::from_secs(60),
-        longest_interval: Span::from_secs(15),
-        max_gap: Span::from_secs(300),
-        retention: Span::from_secs(900),
-        rules: Rules {
-            mig_share: MigShare::default(),
-            sharing_policy: SharingPolicy::default(),
-            max_age: Span::from_secs(60),
-            containers: false,
-        },
-    }
 }
 
 fn seen(Kind { sharing, holders }: Kind) -> Observation {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use gpu_cost_exporter::cost::meter::Meter;
+use gpu_cost_exporter::cost::meter::{Meter, Policy};
 use gpu_cost_exporter::demo::Demo;
 use gpu_cost_exporter::metrics::Format;
 use gpu_cost_exporter::observation::{UnixTime, Uptime};
@@ -17,7 +17,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::kinds;
-use crate::node::{Kind, Metered, policy, render, series};
+use crate::node::{Kind, Metered, render, series};
 
 /// How many pods there are.
 const PODS: [usize; 4] = [10, 110, 1_000, 10_000];
@@ -32,7 +32,7 @@ fn of_node(bencher: Bencher<'_, '_>, kind: &Kind) {
 
 /// The demo's node with so many pods.
 fn published(pods: usize) -> Published {
-    let mut meter = Meter::new(policy(), Arc::new(pricing_file::sheet(None, None)));
+    let mut meter = Meter::new(Policy::default(), Arc::new(pricing_file::sheet(None, None)));
     let demo = Demo::new("node-1".into());
     let mut look = |second: u64| {
         let wall = UnixTime::from_millis(1_784_548_800_000 + second * 1_000);

@@ -53,12 +53,6 @@ const KUBELET_DEADLINE: Duration = Duration::from_secs(10);
 /// to wake up.
 const DRIVER_STALL: Duration = Duration::from_secs(10);
 
-/// The longest interval that the driver's sample buffers cover: they keep about 16 s.
-const LONGEST_INTERVAL: Span = Span::from_secs(15);
-
-/// How long a finished pod's series stay, so that every scraper sees its last value.
-const RETENTION: Span = Span::from_secs(15 * 60);
-
 /// Where the host's `/proc` is looked for: where our manifests mount it, and where it is for whoever is in no container
 /// or in the host's PID namespace.
 const PROCFS: [&str; 2] = ["/host/proc", "/proc"];
@@ -211,10 +205,9 @@ fn policy(args: &Args, rules: Rules) -> Policy {
         price_model: args.pricing_model,
         idle_threshold: args.idle_threshold,
         idle_window: span(args.idle_window),
-        longest_interval: LONGEST_INTERVAL,
         max_gap: span(args.max_gap),
-        retention: RETENTION,
         rules,
+        ..Policy::default()
     }
 }
 
@@ -384,4 +377,18 @@ fn host_name() -> Arc<str> {
 
 fn span(duration: Duration) -> Span {
     Span::from_nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn who_types_nothing_gets_what_holds_otherwise() {
+        let args = Args::parse_from(["gpu-cost-exporter"]);
+        assert_eq!(policy(&args, Rules::default()), Policy::default());
+        assert_eq!(span(args.kubelet_max_age), Rules::default().max_age);
+    }
 }

@@ -30,7 +30,7 @@ use self::divider::Divider;
 use self::naming::Naming;
 
 /// How a GPU is divided among holders.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// How large the share of a MIG device is.
     pub mig_share: MigShare,
@@ -40,6 +40,18 @@ pub struct Rules {
     pub max_age: Span,
     /// Whether what a pod has is divided among its containers, too.
     pub containers: bool,
+}
+
+impl Default for Rules {
+    /// What holds where nobody says otherwise.
+    fn default() -> Self {
+        Self {
+            mig_share: MigShare::default(),
+            sharing_policy: SharingPolicy::default(),
+            max_age: Span::from_secs(60),
+            containers: false,
+        }
+    }
 }
 
 /// How large the share of a MIG device is. Never the larger of the two: 4g + 3g would sum to 1.071.

@@ -29,7 +29,7 @@ pub use self::kept::{Kept, KeptInterval, Price};
 use self::open::{Open, OpenGpu};
 
 /// How the meter charges.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How the capacity was bought; `None` to go by the price file and the node's labels.
     pub price_model: Option<PriceModel>,
@@ -37,14 +37,29 @@ pub struct Policy {
     pub idle_threshold: Ppm,
     /// Over how long a time work is judged.
     pub idle_window: Span,
-    /// The longest interval that the driver's samples cover; a longer one is a gap.
+    /// The longest interval that the driver's samples cover, which are kept for about 16 s; a longer one is a gap.
     pub longest_interval: Span,
     /// The longest gap that is charged at all.
     pub max_gap: Span,
-    /// How long a pod that holds nothing any more stays in reports.
+    /// How long a pod that holds nothing any more stays in reports, so that every scraper sees its last value.
     pub retention: Span,
     /// How GPUs are divided among their holders.
     pub rules: Rules,
+}
+
+impl Default for Policy {
+    /// What holds where nobody says otherwise.
+    fn default() -> Self {
+        Self {
+            price_model: None,
+            idle_threshold: Ppm::from_percent(1),
+            idle_window: Span::from_secs(60),
+            longest_interval: Span::from_secs(15),
+            max_gap: Span::from_secs(5 * 60),
+            retention: Span::from_secs(15 * 60),
+            rules: Rules::default(),
+        }
+    }
 }
 
 /// What may change while the meter runs.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::money::{Cost, GpuTime, Rate};
 use crate::cost::pricing::{PriceSheet, PriceTable, Prices};
@@ -28,20 +27,7 @@ fn at(demo: &Demo, seconds: u64) -> Observation {
 }
 
 fn meter() -> Meter {
-    let policy = Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        idle_window: Span::from_secs(60),
-        longest_interval: Span::from_secs(60),
-        max_gap: Span::from_secs(300),
-        retention: Span::from_secs(900),
-        rules: Rules {
-            mig_share: MigShare::Compute,
-            sharing_policy: SharingPolicy::Slots,
-            max_age: Span::from_secs(60),
-            containers: false,
-        },
-    };
+    let policy = Policy { longest_interval: Span::from_secs(60), ..Policy::default() };
     let prices = Prices { on_demand: Some(RATE), ..Prices::default() };
     let models = BTreeMap::from([("nvidia-h100-80gb".into(), prices)]);
     let sheet = PriceSheet { file: PriceTable { models, ..PriceTable::default() }, ..PriceSheet::default() };

@@ -14,32 +14,19 @@ use super::envelope;
 use super::lock::{Error, Lock};
 use super::wire::WireState;
 use super::*;
-use crate::cost::attribution::{MigShare, Rules, SharingPolicy};
+use crate::cost::attribution::Rules;
 use crate::cost::ledger::{ContainerAccount, PodAccount, PodId};
 use crate::cost::meter::{Meter, Policy};
 use crate::cost::money::Cost;
 use crate::cost::pricing::PriceSheet;
 use crate::cost::report::Totals;
 use crate::demo::Demo;
-use crate::observation::{Gpu, Observation, Ppm, UnixTime};
+use crate::observation::{Gpu, Observation, UnixTime};
 
 const FILES: [&str; 3] = ["ledger.json", "ledger.journal.0", "ledger.journal.1"];
 
 fn policy() -> Policy {
-    Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        idle_window: Span::from_secs(60),
-        longest_interval: Span::from_secs(15),
-        max_gap: Span::from_secs(300),
-        retention: Span::from_secs(900),
-        rules: Rules {
-            mig_share: MigShare::Compute,
-            sharing_policy: SharingPolicy::Slots,
-            max_age: Span::from_secs(60),
-            containers: true,
-        },
-    }
+    Policy { rules: Rules { containers: true, ..Rules::default() }, ..Policy::default() }
 }
 
 fn prices() -> Arc<PriceSheet> {

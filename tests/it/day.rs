@@ -15,12 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use gpu_cost_exporter::cost::attribution::{MigShare, Rules, SharingPolicy};
 use gpu_cost_exporter::cost::meter::{Meter, Policy};
 use gpu_cost_exporter::cost::money::{Cost, GpuTime, Rate};
 use gpu_cost_exporter::cost::pricing::{PriceSheet, PriceTable, Prices};
 use gpu_cost_exporter::cost::report::{Report, Sharing, State, Totals};
-use gpu_cost_exporter::observation::{Ppm, Span};
+use gpu_cost_exporter::observation::Span;
 use gpu_cost_exporter::trace::Recorder;
 
 use crate::support::daemon::Daemon;
@@ -37,21 +36,8 @@ fn sheet(rate: u64) -> Arc<PriceSheet> {
 }
 
 fn meter() -> Meter {
-    let policy = Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        // A tick: who does nothing in an interval is idle in it.
-        idle_window: Span::from_secs(10),
-        longest_interval: Span::from_secs(15),
-        max_gap: Span::from_secs(300),
-        retention: Span::from_secs(15 * 60),
-        rules: Rules {
-            mig_share: MigShare::Compute,
-            sharing_policy: SharingPolicy::Slots,
-            max_age: Span::from_secs(60),
-            containers: false,
-        },
-    };
+    // A tick: who does nothing in an interval is idle in it.
+    let policy = Policy { idle_window: Span::from_secs(10), ..Policy::default() };
     Meter::new(policy, sheet(MORNING))
 }
 

@@ -4,13 +4,12 @@ use std::fs;
 use std::sync::Arc;
 
 use fake_nvml::{Board, MigDevice, Node, Profile};
-use gpu_cost_exporter::cost::attribution::{MigShare, Rules, SharingPolicy};
+use gpu_cost_exporter::cost::attribution::{MigShare, Rules};
 use gpu_cost_exporter::cost::meter::{Meter, Policy};
 use gpu_cost_exporter::cost::pricing::PriceSheet;
 use gpu_cost_exporter::cost::report::{Report, State};
 use gpu_cost_exporter::observation::{
-    Activity, Allocation, Allocations, DeviceId, DeviceTarget, Gpu, Mig, Observation, PodKey, Ppm, Span,
-    Uptime,
+    Activity, Allocation, Allocations, DeviceId, DeviceTarget, Gpu, Mig, Observation, PodKey, Ppm, Uptime,
 };
 use serde_json::Value;
 
@@ -35,20 +34,7 @@ type Geometry<'a> = (Board, &'a [Profile], (u64, u64), &'a [(u64, u64)]);
 
 /// What the ledger says of a node whose MIG devices are held by a pod each, or by nobody.
 fn report(gpus: &[Gpu], mig_share: MigShare, held: bool) -> Arc<Report> {
-    let policy = Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        idle_window: Span::from_secs(60),
-        longest_interval: Span::from_secs(15),
-        max_gap: Span::from_secs(300),
-        retention: Span::from_secs(900),
-        rules: Rules {
-            mig_share,
-            sharing_policy: SharingPolicy::Slots,
-            max_age: Span::from_secs(60),
-            containers: false,
-        },
-    };
+    let policy = Policy { rules: Rules { mig_share, ..Rules::default() }, ..Policy::default() };
     let at = Uptime::from_nanos(1_000_000_000);
     let ids = gpus.iter().flat_map(mig_devices).filter(|_| held).map(|device| &device.uuid);
     let allocation = |id: &Arc<str>| Allocation {

@@ -12,12 +12,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gpu_cost_exporter::cost::attribution::{MigShare, Rules, SharingPolicy};
 use gpu_cost_exporter::cost::meter::{Meter, Policy};
 use gpu_cost_exporter::cost::money::{Cost, Rate};
 use gpu_cost_exporter::cost::pricing::{PriceSheet, PriceTable, Prices};
 use gpu_cost_exporter::cost::report::{DeviceLine, PodLine, Report, State, Totals};
-use gpu_cost_exporter::observation::{Observation, Ppm, Span};
+use gpu_cost_exporter::observation::{Observation, Span};
 use gpu_cost_exporter::trace::{Recorder, Replay};
 
 /// A node's history that is kept as a trace.
@@ -102,18 +101,10 @@ fn make_if_missing(kept: &Kept, trace: &Path) {
 
 fn meter(kept: &Kept) -> Meter {
     let policy = Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        idle_window: Span::from_secs(60),
         longest_interval: Span::from_secs(kept.longest_interval_seconds),
         max_gap: Span::from_secs(kept.longest_interval_seconds.max(300)),
         retention: Span::from_secs(7 * 86_400),
-        rules: Rules {
-            mig_share: MigShare::Compute,
-            sharing_policy: SharingPolicy::Slots,
-            max_age: Span::from_secs(60),
-            containers: false,
-        },
+        ..Policy::default()
     };
     let (model, cents) = kept.price;
     let on_demand = Some(Rate::from_nanos_per_hour(cents * 10_000_000));

@@ -36,20 +36,7 @@ struct Rig {
 }
 
 fn policy() -> Policy {
-    Policy {
-        price_model: None,
-        idle_threshold: Ppm::from_percent(1),
-        idle_window: Span::from_secs(60),
-        longest_interval: Span::from_secs(60),
-        max_gap: Span::from_secs(300),
-        retention: Span::from_secs(900),
-        rules: Rules {
-            mig_share: MigShare::Compute,
-            sharing_policy: SharingPolicy::Slots,
-            max_age: Span::from_secs(60),
-            containers: false,
-        },
-    }
+    Policy { longest_interval: Span::from_secs(60), ..Policy::default() }
 }
 
 fn prices(models: &[(&str, u64)]) -> Arc<PriceSheet> {

@@ -1,5 +1,6 @@
 //! Programs of others that judge what we say: Prometheus' own, Python's parser, a browser.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -27,6 +28,21 @@ pub(crate) fn run(command: &mut Command, input: &[u8], help: &str) -> Output {
 pub(crate) fn python() -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/venv/bin/python3");
     std::env::var_os("PYTHON").map_or_else(|| if ours.exists() { ours } else { "python3".into() }, Into::into)
+}
+
+/// Runs Python tests that are beside what they test: a module of them, or a class of one, in this directory of the
+/// repository, on the built binary; with `UPDATE_EXPECT=1` they write what they would compare.
+pub(crate) fn unittest(directory: &str, tests: &str, environment: &[(&str, OsString)]) {
+    let mut command = Command::new(python());
+    command
+        .args(["-B", "-m", "unittest", tests])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory))
+        .env("GPU_COST_EXPORTER", env!("CARGO_BIN_EXE_gpu-cost-exporter"))
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    let output = run(&mut command, b"", "install the tools of the tests (make tools)");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\nmake tools installs what these tests need");
+    assert!(!said.contains("Ran 0 tests"), "{said}");
 }
 
 /// A program that `make test` puts beside our own tools, unless this variable of the environment names another one.

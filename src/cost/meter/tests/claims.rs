@@ -47,6 +47,21 @@ impl Rig {
         self.seen.dynamic = Arc::new(Dynamic { devices, claims });
         self
     }
+
+    /// Gives the GPU out by claims: each with the GiB that it consumes, and whether it only monitors.
+    pub(super) fn claims(&mut self, of: &[(&str, Option<u64>, bool)]) -> &mut Self {
+        let claims = of.iter().map(|(name, gib, admin)| {
+            let (share_id, consumed) = (gib.map(|_| (*name).into()), gib.map(|gib| gib * GIB));
+            claim(name, vec![ClaimedDevice { share_id, admin: *admin, consumed, ..has("gpu-0") }])
+        });
+        self.publish(vec![published("gpu-0", Some("GPU-0"))], claims.collect())
+    }
+
+    /// What the kubelet lists for who has the claim.
+    pub(super) fn claimed(&self, claim: &str) -> DeviceId {
+        let found = self.seen.dynamic.claims.iter().find(|known| &*known.key.name == claim).unwrap();
+        claimed(claim, "gpu-0", found.devices[0].share_id.as_deref())
+    }
 }
 
 #[test]

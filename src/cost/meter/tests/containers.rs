@@ -6,9 +6,7 @@ use proptest::prelude::*;
 
 use super::properties::{observations, sheet, ticks};
 use super::*;
-use crate::observation::{
-    ClaimKey, ClaimedDevice, Dynamic, DynamicDevice, Fraction, FractionOf, PublishedDevice, ResourceClaim,
-};
+use crate::observation::{Fraction, FractionOf};
 
 /// The usual policy, with or without telling containers apart.
 fn telling(containers: bool) -> Policy {
@@ -115,34 +113,12 @@ fn mig_devices_are_their_containers_own() {
 
 #[test]
 fn parts_of_claims_are_as_large_as_what_they_consume() {
-    const GIB: u64 = 1 << 30;
     let mut rig = told(1);
-    let name = DynamicDevice { driver: "gpu.nvidia.com".into(), pool: "n".into(), device: "gpu-0".into() };
-    let key = |claim: &str| ClaimKey { namespace: "ml".into(), name: claim.into() };
-    let consumes = |claim: &str, gib: u64| {
-        let (consumed, share_id) = (Some(gib * GIB), Some(claim.into()));
-        ResourceClaim {
-            key: key(claim),
-            devices: vec![ClaimedDevice { name: name.clone(), share_id, admin: false, consumed }],
-        }
-    };
-    let device = PublishedDevice {
-        name: name.clone(),
-        uuid: Some("GPU-0".into()),
-        parent: None,
-        minor: None,
-        profile: None,
-        memory: Some(80 * GIB),
-    };
-    let claims = vec![consumes("large", 40), consumes("shared", 20)];
-    rig.seen.dynamic = Arc::new(Dynamic { devices: vec![device], claims });
-    let claimed = |claim: &str| {
-        let target = DeviceTarget::Claimed { claim: key(claim), device: name.clone(), share_id: None };
-        DeviceId { target, replica: None }
-    };
-    rig.hold_in("job", "a", &[claimed("large")]).hold_in("job", "b", &[claimed("shared")]);
+    rig.claims(&[("large", Some(40), false), ("shared", Some(20), false)]);
+    let [large, shared] = ["large", "shared"].map(|claim| rig.claimed(claim));
+    rig.hold_in("job", "a", &[large]).hold_in("job", "b", std::slice::from_ref(&shared));
     // Another pod uses the smaller claim, too.
-    rig.hold("other", &[claimed("shared")]).observe().run(80, 10);
+    rig.hold("other", &[shared]).observe().run(80, 10);
     rig.check_containers("job", &[("a", &[("idle", 4)]), ("b", &[("idle", 1)])]);
     rig.check_containers("other", &[("main", &[("idle", 1)])]);
 }

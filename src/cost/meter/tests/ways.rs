@@ -1,9 +1,7 @@
 //! The examples of `docs/sharing.md`: an H100 with 80 GiB at 8.40 $/h, for an hour.
 
 use super::*;
-use crate::observation::{
-    ClaimKey, ClaimedDevice, Dynamic, DynamicDevice, Fraction, FractionOf, PublishedDevice, ResourceClaim,
-};
+use crate::observation::{Fraction, FractionOf};
 
 const HOUR: u64 = 3_600;
 const GIB: u64 = 1 << 30;
@@ -54,40 +52,6 @@ impl Rig {
 fn part(cores: Option<u32>, gib: Option<u64>) -> Fraction {
     let of = FractionOf::Gpu("GPU-0".into());
     Fraction { of, compute: cores.map(Ppm::from_percent), memory: gib.map(|gib| gib * GIB) }
-}
-
-/// A node whose GPU is given out by claims: each with the GiB that it consumes, and whether it only monitors.
-fn claims(of: &[(&str, Option<u64>, bool)]) -> Rig {
-    let name =
-        DynamicDevice { driver: "gpu.nvidia.com".into(), pool: "node-1".into(), device: "gpu-0".into() };
-    let claim = |(claim, gib, admin): &(&str, Option<u64>, bool)| ResourceClaim {
-        key: ClaimKey { namespace: "ml".into(), name: (*claim).into() },
-        devices: vec![ClaimedDevice {
-            name: name.clone(),
-            share_id: gib.map(|_| (*claim).into()),
-            admin: *admin,
-            consumed: gib.map(|gib| gib * GIB),
-        }],
-    };
-    let published = PublishedDevice {
-        name: name.clone(),
-        uuid: Some("GPU-0".into()),
-        parent: None,
-        minor: None,
-        profile: None,
-        memory: Some(80 * GIB),
-    };
-    let mut rig = h100();
-    let claims = of.iter().map(claim).collect();
-    rig.seen.dynamic = Arc::new(Dynamic { devices: vec![published], claims });
-    rig
-}
-
-fn claimed(rig: &Rig, claim: &str) -> DeviceId {
-    let found = rig.seen.dynamic.claims.iter().find(|known| &*known.key.name == claim).unwrap();
-    let ClaimedDevice { name, share_id, .. } = found.devices[0].clone();
-    let target = DeviceTarget::Claimed { claim: found.key.clone(), device: name, share_id };
-    DeviceId { target, replica: None }
 }
 
 #[test]
@@ -172,23 +136,26 @@ fn a_reserved_gpu_of_the_page() {
 
 #[test]
 fn claims_of_the_page() {
-    let mut rig = claims(&[("shared", None, false)]);
-    let id = claimed(&rig, "shared");
+    let mut rig = h100();
+    rig.claims(&[("shared", None, false)]);
+    let id = rig.claimed("shared");
     for pod in ["a", "b", "c"] {
         rig.hold(pod, std::slice::from_ref(&id));
     }
     rig.hour().pays(&["a", "b", "c"].map(|pod| (pod, &[("idle", 280)][..])), &[]);
 
-    let mut rig = claims(&[("small", Some(20), false), ("large", Some(40), false)]);
+    let mut rig = h100();
+    rig.claims(&[("small", Some(20), false), ("large", Some(40), false)]);
     for (pod, claim) in [("a", "small"), ("b", "large"), ("c", "large")] {
-        let id = claimed(&rig, claim);
+        let id = rig.claimed(claim);
         rig.hold(pod, &[id]);
     }
     rig.hour().pays(&["a", "b", "c"].map(|pod| (pod, &[("idle", 210)][..])), &[("unallocated", 210)]);
 
-    let mut rig = claims(&[("work", None, false), ("monitor", None, true)]);
+    let mut rig = h100();
+    rig.claims(&[("work", None, false), ("monitor", None, true)]);
     for (pod, claim) in [("a", "work"), ("monitor", "monitor")] {
-        let id = claimed(&rig, claim);
+        let id = rig.claimed(claim);
         rig.hold(pod, &[id]);
     }
     rig.hour().pays(&[("a", &[("idle", 840)])], &[]);
