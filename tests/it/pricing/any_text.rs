@@ -22,6 +22,8 @@ fn read_independently(text: &str) -> Option<PricingFile> {
     let value: Value = serde_yaml::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)).ok()?;
     let mut file = PricingFile::default();
     for (model, row) in value.get("gpu_pricing").and_then(Value::as_mapping).into_iter().flatten() {
+        // A list of one row is that row; of several, all but one have a day, which nothing here writes.
+        let row = row.as_sequence().and_then(|rows| rows.first()).unwrap_or(row);
         let rate =
             |name: &str| row.get(name).map(|value| Rate::from_nanos_per_hour(nearest_billionths(value)));
         let text_of = |name: &str| Some(Arc::from(row.get(name)?.as_str()?));
