@@ -1,6 +1,8 @@
 //! What each holder of a GPU did in an interval, as a part of its own share.
 
-use crate::observation::{Activity, Gpu, Mig, Ppm, Process, Worker};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::observation::{Activity, Gpu, Mig, PodKey, Ppm, Process, Worker};
 
 use super::attribution::{Claim, GpuClaims, Holding};
 use super::report::{Attribution, State};
@@ -14,11 +16,28 @@ pub(super) struct Work {
     denominator: u128,
 }
 
-/// Reads who did what on a GPU from the observation that closes an interval.
-#[derive(Clone, Copy, Debug)]
+/// Reads who did what on a GPU from the observation that closes an interval. What it adds up it adds up once, for a GPU
+/// may have a thousand holders.
+#[derive(Clone, Debug)]
 pub(super) struct Worked<'a> {
     gpu: &'a Gpu,
     claims: &'a GpuClaims,
+    /// The samples of processes; `None` if the driver gave none.
+    samples: Option<Sums<'a>>,
+    /// Where work was sampled that might be any holder's.
+    untold: BTreeSet<Option<&'a str>>,
+    /// What the holders have of their devices, as parts of one whole.
+    weights: Sums<'a>,
+}
+
+/// Sums by MIG device, `None` for the whole GPU.
+type Sums<'a> = BTreeMap<Option<&'a str>, Sum<'a>>;
+
+/// A sum over all of one device and, of that, over each pod.
+#[derive(Clone, Debug, Default)]
+struct Sum<'a> {
+    all: u64,
+    by_pod: BTreeMap<&'a PodKey, u64>,
 }
 
 // === impl Work ===
@@ -60,7 +79,19 @@ impl Work {
 impl<'a> Worked<'a> {
     /// What was done on `gpu` while it was divided as `claims` say.
     pub(super) fn new(gpu: &'a Gpu, claims: &'a GpuClaims) -> Self {
-        Self { gpu, claims }
+        let processes = gpu.processes.as_deref();
+        let untold = processes.unwrap_or_default().iter().filter(|process| is_nobodys_yet(process));
+        let weights = claims.division.weights().filter_map(|(claim, weight)| match claim {
+            Claim::Holder(holding) => Some((holding.mig_device.as_deref(), Some(&holding.pod), weight)),
+            Claim::Nobody(_) => None,
+        });
+        Self {
+            gpu,
+            claims,
+            samples: processes.map(|processes| sums(processes.iter().map(sample))),
+            untold: untold.map(|process| process.mig_device.as_deref()).collect(),
+            weights: sums(weights),
+        }
     }
 
     /// What `holding` did; `None` if it was not measured.
@@ -98,14 +129,15 @@ impl<'a> Worked<'a> {
         if self.claims.holdings().next().is_none() {
             return Some(device);
         }
-        let processes = self.gpu.processes.as_deref()?;
         // What might be a holder's own is not called foreign.
-        if processes.iter().any(is_nobodys_yet) {
-            return None;
-        }
-        let all = total(processes.iter());
-        let held =
-            total(processes.iter().filter(|process| self.claims.holdings().any(|(h, _)| is_of(process, h))));
+        let samples = self.samples.as_ref().filter(|_| self.untold.is_empty())?;
+        let holders: BTreeSet<_> =
+            self.claims.holdings().map(|(it, _)| (it.mig_device.as_deref(), &it.pod)).collect();
+        let held = |at: Option<&'a str>, sum: &Sum<'a>| -> u64 {
+            sum.by_pod.iter().filter(|(pod, _)| holders.contains(&(at, **pod))).map(|(_, own)| own).sum()
+        };
+        let all: u64 = samples.values().map(|sum| sum.all).sum();
+        let held: u64 = samples.iter().map(|(at, sum)| held(*at, sum)).sum();
         // A device that worked while no process was sampled was perhaps not worked by its holders.
         (all > 0 || device == Ppm::ZERO).then(|| portion(device, all - held, all))
     }
@@ -119,29 +151,20 @@ impl<'a> Worked<'a> {
 
     /// The samples of the holder's processes and of all processes on its device; `None` if they tell nothing.
     fn sampled(&self, holding: &Holding) -> Option<(u64, u64)> {
-        let processes = self.gpu.processes.as_deref()?;
-        let here = || processes.iter().filter(|process| process.mig_device == holding.mig_device);
+        let samples = self.samples.as_ref()?;
         // Work that might be any holder's: the others must not have it divided among them.
-        if here().any(is_nobodys_yet) {
+        if self.untold.contains(&holding.mig_device.as_deref()) {
             return None;
         }
-        let all = total(here());
+        let (own, all) = own_and_all(samples, holding);
         let worked = self.device_utilization(holding).is_some_and(|device| device > Ppm::ZERO);
         // A device that worked while no process was sampled: the samples do not tell whose work it was.
-        (all > 0 || !worked).then(|| (total(here().filter(|process| is_of(process, holding))), all))
+        (all > 0 || !worked).then_some((own, all))
     }
 
     /// What the holder has of its device and what all its holders have, as parts of one whole.
     fn weights(&self, holding: &Holding) -> (u64, u64) {
-        let weigh = |is_counted: &dyn Fn(&Holding) -> bool| {
-            let parts = self.claims.division.weights().filter_map(|(claim, weight)| match claim {
-                Claim::Holder(other) if is_counted(other) => Some(weight),
-                _ => None,
-            });
-            parts.fold(0u64, u64::saturating_add)
-        };
-        let all = weigh(&|other| other.mig_device == holding.mig_device);
-        (weigh(&|other| other.is_same_place(holding)), all)
+        own_and_all(&self.weights, holding)
     }
 
     fn activity(&self, holding: &Holding) -> Option<&Activity> {
@@ -155,18 +178,34 @@ impl<'a> Worked<'a> {
     }
 }
 
-fn is_of(process: &Process, holding: &Holding) -> bool {
-    process.mig_device == holding.mig_device
-        && matches!(&process.worker, Worker::Pod(pod) if *pod == holding.pod)
+/// Adds up what is where, and whose it is; `None` for what is no pod's.
+fn sums<'a>(parts: impl Iterator<Item = (Option<&'a str>, Option<&'a PodKey>, u64)>) -> Sums<'a> {
+    let mut sums = Sums::new();
+    for (at, pod, part) in parts {
+        let sum = sums.entry(at).or_default();
+        sum.all = sum.all.saturating_add(part);
+        if let Some(pod) = pod {
+            let own = sum.by_pod.entry(pod).or_default();
+            *own = own.saturating_add(part);
+        }
+    }
+    sums
+}
+
+/// The holder's own part of the sum on its device, and all of that.
+fn own_and_all(sums: &Sums<'_>, holding: &Holding) -> (u64, u64) {
+    let Some(sum) = sums.get(&holding.mig_device.as_deref()) else { return (0, 0) };
+    (sum.by_pod.get(&holding.pod).copied().unwrap_or(0), sum.all)
+}
+
+fn sample(process: &Process) -> (Option<&str>, Option<&PodKey>, u64) {
+    let pod = if let Worker::Pod(pod) = &process.worker { Some(pod) } else { None };
+    (process.mig_device.as_deref(), pod, process.utilization.get().into())
 }
 
 /// Whether the process did work and nobody can say for whom.
 fn is_nobodys_yet(process: &Process) -> bool {
     process.worker == Worker::Unknown && process.utilization > Ppm::ZERO
-}
-
-fn total<'p>(processes: impl Iterator<Item = &'p Process>) -> u64 {
-    processes.map(|process| u64::from(process.utilization.get())).sum()
 }
 
 fn portion(device: Ppm, own: u64, all: u64) -> Ppm {

@@ -130,9 +130,10 @@ impl Meter {
     fn pod_lines(&self, open: &Open) -> Vec<PodLine> {
         let mut held: BTreeMap<&PodId, Held> = BTreeMap::new();
         for gpu in &open.gpus {
+            let worked = Worked::new(&gpu.gpu, &gpu.claims);
             for (holding, share) in gpu.claims.holdings() {
                 if let Some(holder) = gpu.holders.get(&holding.pod) {
-                    held.entry(&holder.id).or_default().add(gpu, holding, share);
+                    held.entry(&holder.id).or_default().add(gpu, &worked, holding, share);
                 }
             }
         }
@@ -214,7 +215,7 @@ fn container_lines(pod: &PodAccount) -> Vec<ContainerLine> {
 // === impl Held ===
 
 impl Held {
-    fn add(&mut self, open: &OpenGpu, holding: &Holding, share: Share) {
+    fn add(&mut self, open: &OpenGpu, worked: &Worked<'_>, holding: &Holding, share: Share) {
         let part = |whole: u128| u64::try_from(share.part_of(whole)).unwrap_or(u64::MAX);
         match &open.quote {
             Some(quote) => {
@@ -227,7 +228,7 @@ impl Held {
         self.devices.push(PodDevice {
             gpu_uuid: Arc::clone(&open.gpu.uuid),
             mig_uuid: holding.mig_device.clone().unwrap_or_default(),
-            utilization: Worked::new(&open.gpu, &open.claims).by(holding).map(Work::ppm),
+            utilization: worked.by(holding).map(Work::ppm),
             memory_used_bytes: memory_used(&open.gpu, holding),
         });
     }
