@@ -131,13 +131,11 @@ impl<'a> Worked<'a> {
         }
         // What might be a holder's own is not called foreign.
         let samples = self.samples.as_ref().filter(|_| self.untold.is_empty())?;
-        let holders: BTreeSet<_> =
-            self.claims.holdings().map(|(it, _)| (it.mig_device.as_deref(), &it.pod)).collect();
-        let held = |at: Option<&'a str>, sum: &Sum<'a>| -> u64 {
-            sum.by_pod.iter().filter(|(pod, _)| holders.contains(&(at, **pod))).map(|(_, own)| own).sum()
-        };
+        let holds = |at, pod| self.weights.get(at).is_some_and(|sum| sum.by_pod.contains_key(pod));
+        let own =
+            samples.iter().flat_map(|(at, sum)| sum.by_pod.iter().map(move |(pod, own)| (at, pod, own)));
         let all: u64 = samples.values().map(|sum| sum.all).sum();
-        let held: u64 = samples.iter().map(|(at, sum)| held(*at, sum)).sum();
+        let held: u64 = own.filter(|(at, pod, _)| holds(*at, *pod)).map(|(_, _, own)| own).sum();
         // A device that worked while no process was sampled was perhaps not worked by its holders.
         (all > 0 || device == Ppm::ZERO).then(|| portion(device, all - held, all))
     }

@@ -2,9 +2,7 @@
 //!
 //! The tests themselves are in Python, where Helm and the schemas are libraries: `tests/deploy/`.
 
-use fake_nvml::{Board, Node};
-
-use crate::support::fake_nvml::built_library;
+use crate::support::fake_nvml::one_gpu;
 use crate::support::tools::unittest;
 
 #[test]
@@ -34,8 +32,5 @@ fn the_image_starts_and_finds_the_driver() {
 
 /// Runs a file of Python tests with a driver that has one GPU.
 fn check(module: &str) {
-    let description = Node::new([Board::h100_80gb(0)]).to_json();
-    let driver =
-        [("FAKE_NVML_LIBRARY", built_library().into()), ("FAKE_NVML_DESCRIPTION", description.into())];
-    unittest("tests/deploy", module, &driver);
+    unittest("tests/deploy", module, &one_gpu());
 }

@@ -2,9 +2,7 @@
 //!
 //! The tests themselves are in Python, beside what they test: `benches/scale/`.
 
-use fake_nvml::{Board, Node};
-
-use crate::support::fake_nvml::built_library;
+use crate::support::fake_nvml::one_gpu;
 use crate::support::tools::unittest;
 
 #[test]
@@ -24,8 +22,5 @@ fn two_nodes_can_be_measured_as_a_hundred_are() {
 
 /// Runs a class of Python tests with a driver that has one GPU.
 fn check(class: &str) {
-    let description = Node::new([Board::h100_80gb(0)]).to_json();
-    let driver =
-        [("FAKE_NVML_LIBRARY", built_library().into()), ("FAKE_NVML_DESCRIPTION", description.into())];
-    unittest("benches/scale", &format!("test_scale.{class}"), &driver);
+    unittest("benches/scale", &format!("test_scale.{class}"), &one_gpu());
 }

@@ -370,7 +370,7 @@ fn how_many_are_answered_at_one_time_is_the_operators_word() {
         let got = eventually("the answer of who is not greedy", || {
             let got = daemon.get("/metrics");
             if got.status != status {
-                // The end of an answer may wait in a buffer, and its place be free: one further is reached by taking some.
+                // The end of an answer may wait in a buffer, and its place be free: taking some leads further.
                 assert_ne!(greedy.read(&mut [0; 10_000]).unwrap(), 0);
                 return None;
             }

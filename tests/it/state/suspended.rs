@@ -5,20 +5,21 @@ use crate::support::daemon::binary_with_clock;
 
 const UNOBSERVED: &str = "gpu_cost_ledger_unobserved_seconds_total";
 
-/// Kills the exporter, and starts it again so many seconds later.
-fn start_later(node: &FakeNode, daemon: Daemon, seconds: u32) -> Scrape {
+/// What is told before the exporter is killed, and after it is started again so many seconds later: never less.
+fn away(seconds: u32) -> [Scrape; 2] {
+    let node = node();
+    let daemon = start(&node, &[]).ready();
+    let before = charged(&daemon);
     daemon.kill();
-    let daemon = node.start_as(binary_with_clock(seconds), &[&flag("--state.dir", &state(node))]).ready();
-    charged(&daemon)
+    let daemon = node.start_as(binary_with_clock(seconds), &[&flag("--state.dir", &state(&node))]).ready();
+    let after = charged(&daemon);
+    assert_no_lower(&before, &after);
+    [before, after]
 }
 
 #[test]
 fn a_minute_and_a_half_away_is_charged_to_who_is_still_there() {
-    let node = node();
-    let daemon = start(&node, &[]).ready();
-    let before = charged(&daemon);
-    let after = start_later(&node, daemon, 90);
-    assert_no_lower(&before, &after);
+    let [_, after] = away(90);
     let recovered = after.sum(RECOVERED, &[("gpu_uuid", &uuid(0))]);
     assert!((90.0..100.0).contains(&recovered), "{recovered} s");
     // A T4 has a price of 0.526 $ an hour.
@@ -29,11 +30,7 @@ fn a_minute_and_a_half_away_is_charged_to_who_is_still_there() {
 
 #[test]
 fn an_hour_of_suspend_is_charged_to_nobody_and_counted() {
-    let node = node();
-    let daemon = start(&node, &[]).ready();
-    let before = charged(&daemon);
-    let after = start_later(&node, daemon, 3_600);
-    assert_no_lower(&before, &after);
+    let [before, after] = away(3_600);
     let unobserved = after.sum(UNOBSERVED, &[("gpu_uuid", &uuid(1))]);
     assert!((3_600.0..3_610.0).contains(&unobserved), "{unobserved} s");
     let spent = after.sum(DEVICE, &[]) - before.sum(DEVICE, &[]);

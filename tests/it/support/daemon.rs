@@ -41,10 +41,7 @@ pub(crate) fn binary() -> Command {
 
 /// The built binary with a view of its own of what is mounted, made by a script that has the directory as `$1`.
 pub(crate) fn binary_with_mounts(script: &str, directory: &Path) -> Command {
-    let mut command = Command::new("unshare");
-    if !is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
+    let mut command = unshared();
     let script = format!("{script}\nshift\nexec \"$@\"");
     command.args(["--mount", "sh", "-euc", &script, "sh"]).arg(directory).arg(BINARY);
     without_ours(command)
@@ -52,16 +49,22 @@ pub(crate) fn binary_with_mounts(script: &str, directory: &Path) -> Command {
 
 /// The built binary with a clock of its own, which is so many seconds ahead of this machine's.
 pub(crate) fn binary_with_clock(ahead: u32) -> Command {
-    let mut command = Command::new("unshare");
-    if !is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
+    let mut command = unshared();
     command.args(["--time", "--boottime", &ahead.to_string(), BINARY]);
     without_ours(command)
 }
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// A command that gives another one something of its own, to whoever runs the tests.
+fn unshared() -> Command {
+    let mut command = Command::new("unshare");
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
 }
 
 fn without_ours(mut command: Command) -> Command {

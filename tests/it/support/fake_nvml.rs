@@ -5,7 +5,7 @@ use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
-use fake_nvml::Node;
+use fake_nvml::{Board, Node};
 use libloading::Library;
 use tempfile::TempDir;
 
@@ -100,6 +100,12 @@ impl Drop for FakeDriver {
 fn open(path: &Path) -> Library {
     // SAFETY: the fake library runs no code when it is loaded.
     unsafe { Library::new(path) }.expect("load the fake library")
+}
+
+/// The environment of a program that gives the exporter a driver with one GPU.
+pub(crate) fn one_gpu() -> [(&'static str, OsString); 2] {
+    let description = Node::new([Board::h100_80gb(0)]).to_json();
+    [("FAKE_NVML_LIBRARY", built_library().into()), ("FAKE_NVML_DESCRIPTION", description.into())]
 }
 
 /// Cargo builds the library next to the tests' own executable.
