@@ -10,8 +10,8 @@
 //! - what has no price has seconds and no dollars.
 //!
 //! The modules in reading order: [`catalog`] (every metric), [`label`] (values that cannot hurt), and, private,
-//! `unit` (integers to floats), `families` (series of one scrape), `format` with `text` and `protobuf` (how they are
-//! written), `own` (the exporter about itself).
+//! `unit` (integers to floats), `subjects` (what series are about), `families` (series of one scrape), `format` with
+//! `text` and `protobuf` (how they are written), `own` (the exporter about itself).
 
 pub mod catalog;
 pub mod label;
@@ -21,6 +21,7 @@ mod families;
 mod format;
 mod own;
 mod protobuf;
+mod subjects;
 mod text;
 
 pub use self::format::Format;
@@ -33,7 +34,7 @@ use crate::cost::pricing::{Electricity, EnergyRates, Quote};
 use crate::cost::report::{
     ContainerLine, DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine,
 };
-use crate::observation::{CostLabels, Mig, MigDevice, Span};
+use crate::observation::{CostLabels, Mig, MigDevice, Span, UnixTime};
 use crate::status::Published;
 
 /// The states in the order of their label values, in which every reader wants the series.
@@ -111,22 +112,21 @@ fn add_report(families: &mut Families, report: &Report, settings: &Settings) {
 
 fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
     let gpu = &*line.gpu;
-    let uuid = &[&*gpu.uuid];
-    families.count_from(Some(line.since));
+    families.about(Id::DeviceInfo, &[&gpu.uuid], Some(line.since));
     add_device_money(families, line);
     let activity = gpu.activity;
-    families.add_some(Id::DeviceUtilization, uuid, activity.utilization.map(unit::ratio));
-    families.add_some(Id::DeviceSmActive, uuid, activity.sm_active.map(unit::ratio));
-    families.add_some(Id::DeviceTensorActive, uuid, activity.tensor_active.map(unit::ratio));
-    families.add_some(Id::DeviceDramActive, uuid, activity.dram_active.map(unit::ratio));
-    families.add_some(Id::DeviceMemoryUsed, uuid, gpu.memory.map(|memory| unit::count(memory.used)));
-    families.add_some(Id::DeviceMemoryTotal, uuid, gpu.memory.map(|memory| unit::count(memory.total)));
-    families.add_some(Id::DevicePower, uuid, gpu.power_milliwatts.map(unit::from_milli));
-    families.add_some(Id::DevicePowerLimit, uuid, gpu.power_limit_milliwatts.map(unit::from_milli));
-    add_energy(families, &gpu.uuid, line.energy_millijoules, line.electricity);
-    families.add_some(Id::DeviceForeignUtilization, uuid, line.foreign_utilization.map(unit::ratio));
-    add_events(families, &gpu.uuid, line.bands, &line.xids);
-    add_gaps(families, &gpu.uuid, line.unobserved, line.rebooting, line.recovered);
+    families.add_some(Id::DeviceUtilization, &[], activity.utilization.map(unit::ratio));
+    families.add_some(Id::DeviceSmActive, &[], activity.sm_active.map(unit::ratio));
+    families.add_some(Id::DeviceTensorActive, &[], activity.tensor_active.map(unit::ratio));
+    families.add_some(Id::DeviceDramActive, &[], activity.dram_active.map(unit::ratio));
+    families.add_some(Id::DeviceMemoryUsed, &[], gpu.memory.map(|memory| unit::count(memory.used)));
+    families.add_some(Id::DeviceMemoryTotal, &[], gpu.memory.map(|memory| unit::count(memory.total)));
+    families.add_some(Id::DevicePower, &[], gpu.power_milliwatts.map(unit::from_milli));
+    families.add_some(Id::DevicePowerLimit, &[], gpu.power_limit_milliwatts.map(unit::from_milli));
+    add_energy(families, line.energy_millijoules, line.electricity);
+    families.add_some(Id::DeviceForeignUtilization, &[], line.foreign_utilization.map(unit::ratio));
+    add_events(families, line.bands, &line.xids);
+    add_gaps(families, line.unobserved, line.rebooting, line.recovered);
     add_device_info(families, line, report);
     if let Mig::Enabled(partition) = &gpu.mig {
         for device in &partition.devices {
@@ -137,59 +137,56 @@ fn add_device(families: &mut Families, line: &DeviceLine, report: &Report) {
 
 /// What was counted of a GPU that is no longer there. It has no price and is not expected to be seen.
 fn add_former_device(families: &mut Families, line: &FormerDevice) {
-    let uuid = &*line.uuid;
-    families.count_from(Some(line.since));
-    add_spent(families, uuid, &line.totals, false);
-    add_energy(families, uuid, line.energy_millijoules, line.electricity);
-    add_events(families, uuid, line.bands, &line.xids);
-    add_gaps(families, uuid, line.unobserved, line.rebooting, line.recovered);
+    families.about(Id::DeviceInfo, &[&line.uuid], Some(line.since));
+    add_spent(families, &line.totals, false);
+    add_energy(families, line.energy_millijoules, line.electricity);
+    add_events(families, line.bands, &line.xids);
+    add_gaps(families, line.unobserved, line.rebooting, line.recovered);
 }
 
 /// What a GPU has cost and how long, in every state.
-fn add_spent(families: &mut Families, uuid: &str, totals: &Totals, has_price: bool) {
+fn add_spent(families: &mut Families, totals: &Totals, has_price: bool) {
     for state in STATES {
-        families.add_some(Id::DeviceDollars, &[uuid, state.as_str()], dollars(totals, state, has_price));
-        families.add(Id::DeviceSeconds, &[uuid, state.as_str()], totals.time(state).seconds());
+        families.add_some(Id::DeviceDollars, &[state.as_str()], dollars(totals, state, has_price));
+        families.add(Id::DeviceSeconds, &[state.as_str()], totals.time(state).seconds());
     }
 }
 
-fn add_energy(families: &mut Families, uuid: &str, millijoules: Option<u128>, electricity: Electricity) {
-    families.add_some(Id::DeviceEnergy, &[uuid], millijoules.map(unit::from_milli));
-    families.add_some(Id::DeviceEnergyDollars, &[uuid], electricity.cost.map(Cost::dollars));
-    families.add_some(Id::DeviceCo2e, &[uuid], electricity.co2e.map(Grams::grams));
+fn add_energy(families: &mut Families, millijoules: Option<u128>, electricity: Electricity) {
+    families.add_some(Id::DeviceEnergy, &[], millijoules.map(unit::from_milli));
+    families.add_some(Id::DeviceEnergyDollars, &[], electricity.cost.map(Cost::dollars));
+    families.add_some(Id::DeviceCo2e, &[], electricity.co2e.map(Grams::grams));
 }
 
-fn add_events(families: &mut Families, uuid: &str, bands: [GpuTime; 3], xids: &[XidLine]) {
+fn add_events(families: &mut Families, bands: [GpuTime; 3], xids: &[XidLine]) {
     for (band, time) in ["low", "medium", "high"].into_iter().zip(bands) {
-        families.add(Id::DeviceBand, &[uuid, band], time.seconds());
+        families.add(Id::DeviceBand, &[band], time.seconds());
     }
     for xid in xids {
-        let labels = &[uuid, &xid.code.to_string()];
-        families.add(Id::DeviceXidErrors, labels, unit::count(xid.count));
-        families.add(Id::DeviceLastXid, labels, unit::timestamp(xid.last));
+        let code = &xid.code.to_string();
+        families.add(Id::DeviceXidErrors, &[code], unit::count(xid.count));
+        families.add(Id::DeviceLastXid, &[code], unit::timestamp(xid.last));
     }
 }
 
-fn add_gaps(families: &mut Families, uuid: &str, gaps: GpuTime, reboots: GpuTime, recovered: GpuTime) {
-    families.add(Id::LedgerUnobserved, &[uuid, "gap"], gaps.seconds());
-    families.add(Id::LedgerUnobserved, &[uuid, "reboot"], reboots.seconds());
-    families.add(Id::LedgerRecovered, &[uuid, "gap"], recovered.seconds());
+fn add_gaps(families: &mut Families, gaps: GpuTime, reboots: GpuTime, recovered: GpuTime) {
+    families.add(Id::LedgerUnobserved, &["gap"], gaps.seconds());
+    families.add(Id::LedgerUnobserved, &["reboot"], reboots.seconds());
+    families.add(Id::LedgerRecovered, &["gap"], recovered.seconds());
 }
 
 fn add_device_money(families: &mut Families, line: &DeviceLine) {
-    let uuid = &*line.gpu.uuid;
-    add_spent(families, uuid, &line.totals, line.quote.is_some());
+    add_spent(families, &line.totals, line.quote.is_some());
     let effective = line.quote.as_ref().map(|quote| quote.effective.dollars_per_hour());
     let list = line.quote.as_ref().and_then(|quote| quote.list).map(Rate::dollars_per_hour);
-    families.add_some(Id::DevicePrice, &[uuid, "effective"], effective);
-    families.add_some(Id::DevicePrice, &[uuid, "list"], list);
-    families.add(Id::DeviceUnpriced, &[uuid, &line.gpu_model], unit::flag(line.quote.is_none()));
+    families.add_some(Id::DevicePrice, &["effective"], effective);
+    families.add_some(Id::DevicePrice, &["list"], list);
+    families.add(Id::DeviceUnpriced, &[&line.gpu_model], unit::flag(line.quote.is_none()));
 }
 
 fn add_device_info(families: &mut Families, line: &DeviceLine, report: &Report) {
     let (gpu, quote) = (&*line.gpu, line.quote.as_ref());
-    let labels: [&str; 12] = [
-        &gpu.uuid,
+    let labels: [&str; 11] = [
         &gpu.index.to_string(),
         &line.gpu_model,
         &gpu.product,
@@ -207,90 +204,86 @@ fn add_device_info(families: &mut Families, line: &DeviceLine, report: &Report) 
 
 fn add_mig(families: &mut Families, gpu_uuid: &str, device: &MigDevice) {
     let labels = &[gpu_uuid, &device.uuid, &device.profile, &device.gpu_instance.to_string()];
-    families.add(Id::MigInfo, labels, 1.0);
-    families.add_some(Id::MigMemoryUsed, labels, device.memory.map(|memory| unit::count(memory.used)));
-    families.add_some(Id::MigUtilization, labels, device.activity.utilization.map(unit::ratio));
+    families.about(Id::MigInfo, labels, None);
+    families.add(Id::MigInfo, &[], 1.0);
+    families.add_some(Id::MigMemoryUsed, &[], device.memory.map(|memory| unit::count(memory.used)));
+    families.add_some(Id::MigUtilization, &[], device.activity.utilization.map(unit::ratio));
 }
 
 // === showback ===
 
 fn add_showback(families: &mut Families, line: &ShowbackLine) {
     let payer = &line.payer;
-    families.count_from(Some(line.since));
+    let price_model = payer.price_model.map_or("", |price_model| price_model.as_str());
+    let [team, project, model, environment, cost_center, department, task_type] = business(&payer.labels);
+    let labels: [&str; 10] = [
+        &payer.namespace,
+        team,
+        project,
+        model,
+        environment,
+        cost_center,
+        department,
+        task_type,
+        &payer.gpu_model,
+        price_model,
+    ];
+    families.about(Id::ShowbackDollars, &labels, Some(line.since));
     let usual: &[State] = if payer.namespace.is_empty() { &State::UNHELD } else { &State::HELD };
     for state in states(usual, &line.totals) {
-        let price_model = payer.price_model.map_or("", |price_model| price_model.as_str());
-        let [team, project, model, environment, cost_center, department, task_type] = business(&payer.labels);
-        let labels: [&str; 11] = [
-            &payer.namespace,
-            team,
-            project,
-            model,
-            environment,
-            cost_center,
-            department,
-            task_type,
-            &payer.gpu_model,
-            price_model,
-            state.as_str(),
-        ];
         let dollars = dollars(&line.totals, state, payer.price_model.is_some());
-        families.add_some(Id::ShowbackDollars, &labels, dollars);
-        families.add(Id::ShowbackSeconds, &labels, line.totals.time(state).seconds());
+        families.add_some(Id::ShowbackDollars, &[state.as_str()], dollars);
+        families.add(Id::ShowbackSeconds, &[state.as_str()], line.totals.time(state).seconds());
     }
 }
 
 // === pod ===
 
 fn add_pod(families: &mut Families, line: &PodLine, zero_hold: Span) {
-    let pod = [&*line.namespace, &*line.pod, &*line.uid];
-    families.count_from(Some(line.since));
-    let [namespace, name, uid] = pod;
+    about_pod(families, line, line.since);
     let has_price = line.live && line.unpriced_gpus == 0 || line.rate.nanos_per_hour() > 0;
     let shown = |counted: f64| if line.age < zero_hold { 0.0 } else { counted };
     add_pod_money(families, line, zero_hold, has_price);
     let burst = (has_price || line.totals.cost(State::Used).is_some()).then(|| line.burst.dollars());
-    families.add_some(Id::PodBurst, &pod, burst.map(shown));
+    families.add_some(Id::PodBurst, &[], burst.map(shown));
     let is_unpriced = line.rate.nanos_per_hour() == 0 && line.unpriced_gpus > 0;
-    families.add_some(Id::PodRate, &pod, (!is_unpriced).then(|| line.rate.dollars_per_hour()));
-    families.add(Id::PodGpus, &pod, unit::from_nano(line.gpus_nanos));
-    families.add(Id::PodUnpricedGpus, &pod, unit::count(line.unpriced_gpus));
-    families.add_some(Id::PodEnergy, &pod, line.energy_millijoules.map(unit::from_milli).map(shown));
-    families.add_some(Id::PodEnergyDollars, &pod, line.electricity.cost.map(Cost::dollars).map(shown));
-    families.add_some(Id::PodCo2e, &pod, line.electricity.co2e.map(Grams::grams).map(shown));
-    families.add_some(Id::PodLastActive, &pod, line.last_active.map(unit::timestamp));
+    families.add_some(Id::PodRate, &[], (!is_unpriced).then(|| line.rate.dollars_per_hour()));
+    families.add(Id::PodGpus, &[], unit::from_nano(line.gpus_nanos));
+    families.add(Id::PodUnpricedGpus, &[], unit::count(line.unpriced_gpus));
+    families.add_some(Id::PodEnergy, &[], line.energy_millijoules.map(unit::from_milli).map(shown));
+    families.add_some(Id::PodEnergyDollars, &[], line.electricity.cost.map(Cost::dollars).map(shown));
+    families.add_some(Id::PodCo2e, &[], line.electricity.co2e.map(Grams::grams).map(shown));
+    families.add_some(Id::PodLastActive, &[], line.last_active.map(unit::timestamp));
     for device in &line.devices {
-        let labels = &[namespace, name, uid, &device.gpu_uuid, &device.mig_uuid];
+        let labels = &[&*device.gpu_uuid, &*device.mig_uuid];
         families.add_some(Id::PodUtilization, labels, device.utilization.map(unit::ratio));
         families.add_some(Id::PodMemoryUsed, labels, device.memory_used_bytes.map(unit::count));
     }
     add_pod_info(families, line);
 }
 
+/// What is added from now on is about a pod, or what has been counted of it since some moment.
+fn about_pod(families: &mut Families, line: &PodLine, since: UnixTime) {
+    families.about(Id::PodInfo, &[&line.namespace, &line.pod, &line.uid], Some(since));
+}
+
 /// What a pod has cost and how long: by container where containers are told apart.
 fn add_pod_money(families: &mut Families, line: &PodLine, zero_hold: Span, has_price: bool) {
-    let pod = |container| [&*line.namespace, &*line.pod, &*line.uid, container];
     if line.containers.is_empty() {
-        add_states(families, pod(""), &line.totals, has_price, line.age >= zero_hold);
+        return add_states(families, "", &line.totals, has_price, line.age >= zero_hold);
     }
     for ContainerLine { name, since, age, totals } in &line.containers {
-        families.count_from(Some(*since));
-        add_states(families, pod(name), totals, false, *age >= zero_hold);
+        about_pod(families, line, *since);
+        add_states(families, name, totals, false, *age >= zero_hold);
     }
-    families.count_from(Some(line.since));
+    about_pod(families, line, line.since);
 }
 
 /// Money and time in every state of what somebody holds, nothing of either until it `is_shown`.
-fn add_states(
-    families: &mut Families,
-    [namespace, pod, uid, container]: [&str; 4],
-    totals: &Totals,
-    has_price: bool,
-    is_shown: bool,
-) {
+fn add_states(families: &mut Families, container: &str, totals: &Totals, has_price: bool, is_shown: bool) {
     let shown = |counted: f64| if is_shown { counted } else { 0.0 };
     for state in states(&State::HELD, totals) {
-        let labels = &[namespace, pod, uid, container, state.as_str()];
+        let labels = &[container, state.as_str()];
         families.add_some(Id::PodDollars, labels, dollars(totals, state, has_price).map(shown));
         families.add(Id::PodSeconds, labels, shown(totals.time(state).seconds()));
     }
@@ -299,21 +292,8 @@ fn add_states(
 fn add_pod_info(families: &mut Families, line: &PodLine) {
     let (kind, name) = line.workload.as_ref().map_or(("", ""), |workload| (&workload.kind, &workload.name));
     let [team, project, model, environment, cost_center, department, task_type] = business(&line.labels);
-    let labels: [&str; 13] = [
-        &line.namespace,
-        &line.pod,
-        &line.uid,
-        kind,
-        name,
-        team,
-        project,
-        model,
-        environment,
-        cost_center,
-        department,
-        task_type,
-        &line.gpu_model,
-    ];
+    let labels: [&str; 10] =
+        [kind, name, team, project, model, environment, cost_center, department, task_type, &line.gpu_model];
     families.add(Id::PodInfo, &labels, 1.0);
 }
 
@@ -321,6 +301,7 @@ fn add_pod_info(families: &mut Families, line: &PodLine) {
 
 fn add_node(families: &mut Families, report: &Report) {
     let facts = &report.facts;
+    families.about_the_whole(Some(report.ledger_start));
     let [provider, instance_type, region, zone] =
         [&facts.provider, &facts.instance_type, &facts.region, &facts.zone]
             .map(|fact| fact.as_deref().unwrap_or_default());

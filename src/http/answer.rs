@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Buf, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use maud::html;
@@ -27,9 +27,6 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                            connect-src 'self'; base-uri 'none'; form-action 'none'";
 
-/// How much of a body is given to a connection at once.
-const CHUNK_BYTES: usize = 16 * 1024;
-
 /// How long a Prometheus waits for a scrape, in seconds.
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -43,8 +40,12 @@ pub(super) struct Site {
     slots: Arc<Semaphore>,
 }
 
-/// What is sent, and the right to be answered, which is given back once all of it is on its way.
-pub(super) struct Answer {
+/// What is sent.
+pub(super) struct Answer(Option<Bounded>);
+
+/// Bytes that are shared with whoever else asked, and the right to be answered, which is given back when the last of them
+/// is on its way.
+pub(super) struct Bounded {
     rest: Bytes,
     slot: Option<OwnedSemaphorePermit>,
 }
@@ -107,7 +108,9 @@ impl Site {
             Ok(bytes) => document(form, bytes),
             Err(reason) => failed(form, &reason),
         };
-        response.body_mut().slot = Some(slot);
+        if let Answer(Some(body)) = response.body_mut() {
+            body.slot = Some(slot);
+        }
         response
     }
 
@@ -170,7 +173,7 @@ fn patience(headers: &HeaderMap) -> Option<Duration> {
 // === answers ===
 
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Answer> {
-    let mut response = Response::new(Answer { rest: body, slot: None });
+    let mut response = Response::new(Answer::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -231,29 +234,47 @@ fn failed(form: Form, reason: &str) -> Response<Answer> {
 
 // === impl Answer ===
 
+impl From<Bytes> for Answer {
+    fn from(bytes: Bytes) -> Self {
+        Self((!bytes.is_empty()).then_some(Bounded { rest: bytes, slot: None }))
+    }
+}
+
 impl Body for Answer {
-    type Data = Bytes;
+    type Data = Bounded;
     type Error = Infallible;
 
-    /// The next piece: small, so that the slot is held until nearly all has been taken.
+    /// All of it at once: nothing is copied on its way to the connection.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            self.slot = None;
-            return Poll::Ready(None);
-        }
-        let length = self.rest.len().min(CHUNK_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    ) -> Poll<Option<Result<Frame<Bounded>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|body| Ok(Frame::data(body))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.0.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+        let bytes = self.0.as_ref().map_or(0, |body| body.rest.len());
+        SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}
+
+// === impl Bounded ===
+
+impl Buf for Bounded {
+    fn remaining(&self) -> usize {
+        self.rest.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.rest.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.rest.advance(count);
     }
 }
 

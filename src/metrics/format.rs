@@ -37,11 +37,11 @@ impl Format {
 
     /// Writes what was collected.
     pub(super) fn encode(self, families: Families) -> Vec<u8> {
-        let (node, families) = families.finish();
+        let scrape = families.finish();
         match self {
-            Self::Text => text::encode(&node, &families, text::Dialect::Prometheus),
-            Self::OpenMetrics => text::encode(&node, &families, text::Dialect::OpenMetrics),
-            Self::Protobuf => protobuf::encode(&node, &families),
+            Self::Text => text::encode(&scrape, text::Dialect::Prometheus),
+            Self::OpenMetrics => text::encode(&scrape, text::Dialect::OpenMetrics),
+            Self::Protobuf => protobuf::encode(&scrape),
         }
     }
 }

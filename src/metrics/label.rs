@@ -18,7 +18,7 @@ const SUFFIX_BYTES: usize = 17;
 /// The value as it is exported: itself wherever possible.
 #[must_use]
 pub fn exported(value: &str) -> Cow<'_, str> {
-    if value.len() <= MAX_BYTES && (is_printable_ascii(value) || !value.contains(is_unreadable)) {
+    if value.len() <= MAX_BYTES && (is_plain(value) || !value.contains(is_unreadable)) {
         return Cow::Borrowed(value);
     }
     let mut text = String::with_capacity(MAX_BYTES);
@@ -32,9 +32,35 @@ pub fn exported(value: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{text}~{:016x}", fnv1a(value.as_bytes())))
 }
 
-/// What nearly every value is. Counted to the end, because so it looks at many bytes at once.
-fn is_printable_ascii(value: &str) -> bool {
-    value.bytes().filter(|byte| !(b' '..=b'~').contains(byte)).count() == 0
+/// Whether it is what nearly every value is: printable ASCII that no format has to escape.
+pub(super) fn is_plain(value: &str) -> bool {
+    let (words, rest) = value.as_bytes().as_chunks();
+    for word in words {
+        if !is_plain_word(u64::from_ne_bytes(*word)) {
+            return false;
+        }
+    }
+    let rest = rest.iter().fold(SPACES, |word, byte| word << 8 | u64::from(*byte));
+    is_plain_word(rest)
+}
+
+/// A word of spaces.
+const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+
+/// Looks at eight bytes at once, by the well-known ways to find a byte in a word
+/// (<https://graphics.stanford.edu/~seander/bithacks.html>, "Determine if a word has a byte less than n").
+#[inline]
+const fn is_plain_word(word: u64) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHEST_BITS: u64 = EACH << 7;
+    const fn less(word: u64, than: u8) -> u64 {
+        word.wrapping_sub(EACH * than as u64) & !word
+    }
+    const fn equal(word: u64, byte: u8) -> u64 {
+        less(word ^ (EACH * byte as u64), 1)
+    }
+    let special = word | less(word, b' ') | equal(word, 0x7f) | equal(word, b'"') | equal(word, b'\\');
+    special & HIGHEST_BITS == 0
 }
 
 /// Line feeds are escaped by the format itself; of the others some readers make line ends or the end of the text.
@@ -58,6 +84,21 @@ mod tests {
     fn the_hash_is_fnv1a() {
         assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn plain_is_what_nobody_has_to_look_at() {
+        for byte in 0..=u8::MAX {
+            let char = char::from(byte);
+            let expected = matches!(char, ' '..='~') && !matches!(char, '"' | '\\');
+            for length in 1..=17 {
+                for position in 0..length {
+                    let text: String = (0..length).map(|n| if n == position { char } else { 'a' }).collect();
+                    assert_eq!(is_plain(&text), expected, "{text:?}");
+                }
+            }
+        }
+        assert!(is_plain(""));
     }
 
     #[test]

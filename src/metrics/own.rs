@@ -11,6 +11,7 @@ use super::families::Families;
 use super::unit;
 use crate::cost::pricing::Date;
 use crate::cost::report::Report;
+use crate::observation::UnixTime;
 use crate::status::{PricingStatus, Published, SourceStatus};
 
 /// The `process_*` metrics of this process, which are read from `/proc`.
@@ -63,12 +64,9 @@ impl ProcessReading {
 /// Adds what the exporter says about itself without a report.
 pub(super) fn add_status(families: &mut Families, published: &Published) {
     let status = &*published.status;
-    families.count_from(status.started);
+    families.about_the_whole(status.started);
     families.add(Id::Simulated, &[], unit::flag(published.is_simulated()));
     families.add(Id::BuildInfo, &[env!("CARGO_PKG_VERSION"), status.mode.as_str()], 1.0);
-    for source in &status.sources {
-        add_source(families, source);
-    }
     families.add(Id::Ticks, &[], unit::count(status.ticks));
     families.add(Id::TickOverruns, &[], unit::count(status.tick_overruns));
     if let Some(state) = &status.state {
@@ -76,6 +74,10 @@ pub(super) fn add_status(families: &mut Families, published: &Published) {
         families.add(Id::StateWriteErrors, &[], unit::count(state.errors));
     }
     add_pricing(families, &status.pricing);
+    for source in &status.sources {
+        add_source(families, source, status.started);
+    }
+    families.about_the_whole(status.started);
 }
 
 fn add_pricing(families: &mut Families, pricing: &PricingStatus) {
@@ -84,17 +86,17 @@ fn add_pricing(families: &mut Families, pricing: &PricingStatus) {
     families.add(Id::PricingInfo, &[pricing.in_force.as_str(), &pricing.hash], 1.0);
 }
 
-fn add_source(families: &mut Families, status: &SourceStatus) {
-    let source = &[status.source.as_str()];
-    families.add(Id::SourceUp, source, unit::flag(status.up));
-    families.add_some(Id::SourceLastSuccess, source, status.last_success.map(unit::timestamp));
-    families.add(Id::SourceErrors, source, unit::count(status.errors));
-    families.add_some(Id::SourceDuration, source, status.duration.map(unit::seconds));
+fn add_source(families: &mut Families, status: &SourceStatus, started: Option<UnixTime>) {
+    families.about(Id::SourceUp, &[status.source.as_str()], started);
+    families.add(Id::SourceUp, &[], unit::flag(status.up));
+    families.add_some(Id::SourceLastSuccess, &[], status.last_success.map(unit::timestamp));
+    families.add(Id::SourceErrors, &[], unit::count(status.errors));
+    families.add_some(Id::SourceDuration, &[], status.duration.map(unit::seconds));
 }
 
 /// Adds how well the report is founded.
 pub(super) fn add_grounds(families: &mut Families, report: &Report) {
-    families.count_from(Some(report.ledger_start));
+    families.about_the_whole(Some(report.ledger_start));
     let age = report.allocations_read_at.map(|read_at| unit::seconds(report.at.since(read_at)));
     families.add_some(Id::AllocationsAge, &[], age);
     families.add(

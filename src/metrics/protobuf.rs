@@ -13,7 +13,8 @@
 //! each series, and a string for each label, would cost more than all the rest.
 
 use super::catalog::Kind;
-use super::families::{Family, Series};
+use super::families::{Family, Scrape, Series};
+use super::subjects::{Subjects, Written};
 use crate::observation::UnixTime;
 
 /// How a field begins that is a whole number.
@@ -34,47 +35,56 @@ const fn message(field: u8) -> u8 {
 /// The bytes of a double and of its field.
 const DOUBLE_BYTES: usize = 9;
 
-/// The families as messages; `node` is the value of the label of that name.
-pub(super) fn encode(node: &str, families: &[Family]) -> Vec<u8> {
+/// What metrics have in common is written once: the label `node` of all, and the labels of each subject.
+struct Shared<'a> {
+    node: Vec<u8>,
+    subjects: &'a Subjects,
+    about: Written,
+}
+
+/// A scrape as messages.
+pub(super) fn encode(scrape: &Scrape) -> Vec<u8> {
+    let mut node = Vec::new();
+    write_label(&mut node, "node", &scrape.node);
+    let about = scrape.subjects.write(|out, _, name, value| write_label(out, name, value));
+    let shared = Shared { node, subjects: &scrape.subjects, about };
     let mut out = Vec::new();
     let mut body = Vec::new();
-    for family in families {
+    for family in &scrape.families {
         body.clear();
-        write_family(&mut body, node, family);
+        write_family(&mut body, &shared, family);
         write_length(&mut out, body.len());
         out.extend_from_slice(&body);
     }
     out
 }
 
-fn write_family(out: &mut Vec<u8>, node: &str, family: &Family) {
+fn write_family(out: &mut Vec<u8>, shared: &Shared<'_>, family: &Family) {
     let is_counter = family.kind == Kind::Counter;
     write_text(out, 1, &family.name);
     write_text(out, 2, &family.help);
     out.extend_from_slice(&[varint(3), u8::from(!is_counter)]);
-    let mut shared = Vec::new();
-    if family.has_node {
-        write_label(&mut shared, "node", node);
-    }
     for series in family.series() {
-        write_metric(out, &shared, family, *series);
+        write_metric(out, shared, family, *series);
     }
 }
 
-/// Writes one metric; `shared` are labels that all metrics of the family have, as they are written.
-fn write_metric(out: &mut Vec<u8>, shared: &[u8], family: &Family, series: Series) {
+fn write_metric(out: &mut Vec<u8>, shared: &Shared<'_>, family: &Family, series: Series) {
     let is_counter = family.kind == Kind::Counter;
+    let node = if family.has_node { &*shared.node } else { &[] };
+    let about = shared.about.of(series.subject);
     let name = |n: usize| family.labels.get(n).copied().unwrap_or_default();
-    let labels = || family.values(series).map(|(n, value)| (name(n), value));
+    let first = shared.subjects.names(series.subject).len();
+    let own = || family.own(series, first).map(|(n, value)| (name(n), value));
     let created = series.zero.map(timestamp);
     let created_bytes = created.as_ref().map_or(0, |created| field_bytes(created.len()));
     let reading_bytes = DOUBLE_BYTES + created_bytes;
-    let label_bytes: usize =
-        labels().map(|(name, value)| field_bytes(pair_bytes(name, value))).sum::<usize>() + shared.len();
+    let own_bytes: usize = own().map(|(name, value)| field_bytes(pair_bytes(name, value))).sum();
     out.push(message(4));
-    write_length(out, label_bytes + field_bytes(reading_bytes));
-    out.extend_from_slice(shared);
-    for (name, value) in labels() {
+    write_length(out, node.len() + about.len() + own_bytes + field_bytes(reading_bytes));
+    out.extend_from_slice(node);
+    out.extend_from_slice(about);
+    for (name, value) in own() {
         write_label(out, name, value);
     }
     out.push(message(if is_counter { 3 } else { 2 }));

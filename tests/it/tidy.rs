@@ -124,7 +124,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "metrics",
         ours: &["observation", "cost::money", "cost::pricing", "cost::report", "status"],
-        crates: &["prometheus"],
+        crates: &["itoa", "prometheus", "zmij"],
     },
     Layer {
         module: "ledger_json",
