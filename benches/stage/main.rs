@@ -73,7 +73,8 @@ fn stand(sharing: &str, holders: usize) {
     let path = |name: &str| directory.path().join(name);
     let (boards, ids): (Vec<_>, Vec<_>) = (0..GPUS).map(|n| board(n, sharing)).unzip();
     let ids: Vec<String> = ids.into_iter().flatten().collect();
-    fs::write(path("node.json"), Node::new(boards).to_json()).expect("write the description");
+    let node = Node { is_fixed: true, ..Node::new(boards) };
+    fs::write(path("node.json"), node.to_json()).expect("write the description");
 
     let slot = |n: usize| format!("{}::{}", ids[n % ids.len()], n / ids.len());
     let name = |n: usize| (format!("team-{}", n % TEAMS), format!("inference-server-7d4b9c6f5-{n:05}"));

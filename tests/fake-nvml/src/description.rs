@@ -18,6 +18,8 @@ pub struct Node {
     pub returns: BTreeMap<String, u32>,
     /// Functions that hang for everybody.
     pub hangs: BTreeSet<String>,
+    /// Whether the description stays as it is: its file is not looked at again with every call, as no driver does that.
+    pub is_fixed: bool,
 }
 
 /// A GPU.
@@ -207,6 +209,7 @@ impl Default for Node {
             gpus: Vec::new(),
             returns: BTreeMap::new(),
             hangs: BTreeSet::new(),
+            is_fixed: false,
         }
     }
 }
