@@ -68,7 +68,7 @@ pub struct Limits {
     /// Time for a client to open an encrypted connection, to send a request, and to send the next one on the same
     /// connection.
     pub request_read: Duration,
-    /// Time for a client to take what is buffered for it (64 KiB at most).
+    /// Time for a client to take what is buffered for it (256 KiB at most).
     pub response_write: Duration,
 }
 
@@ -80,8 +80,11 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let site = Arc::new(Site::new(&settings, published));
-    let gate = Arc::new(Gate::new(settings.web, site));
-    connection::serve(&listeners, settings.limits, &gate, shutdown).await;
+    let gate = Arc::new(Gate::new(settings.web, Arc::clone(&site)));
+    tokio::select! {
+        () = connection::serve(&listeners, settings.limits, &gate, shutdown) => {}
+        () = site.forget_what_is_old() => {}
+    }
 }
 
 // === impl Limits ===

@@ -13,7 +13,7 @@ mod naming;
 mod parts;
 mod unlisted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::observation::{Gpu, Mig, MigDevice, Observation, Partition, PodKey, Span};
@@ -96,6 +96,8 @@ pub struct Holding {
     pub part: Share,
     /// By what that part is measured.
     pub basis: Basis,
+    /// How the kubelet named it; nothing for a GPU that is held for another pod's group or by an init container.
+    pub named: Arc<[NamedDevice]>,
     /// Which of the pod's containers has which part of that; `None` where nobody says, or nobody asks.
     pub containers: Option<Arc<Containers>>,
 }
@@ -109,8 +111,6 @@ pub struct GpuClaims {
     pub sharing: Sharing,
     /// Whether its holders were promised more than there is, so that their parts are scaled down to the whole.
     pub overcommitted: bool,
-    /// How the kubelet named what each holder has, by pod and MIG device.
-    pub named: BTreeMap<(PodKey, Option<Arc<str>>), Vec<NamedDevice>>,
 }
 
 /// What attribution found on a node.
@@ -195,12 +195,7 @@ impl Holding {
 impl GpuClaims {
     /// Nobody has any of it that we can name.
     fn unattributed(sharing: Sharing) -> Self {
-        Self {
-            division: Division::whole(Claim::Nobody(State::Unattributed)),
-            sharing,
-            overcommitted: false,
-            named: BTreeMap::new(),
-        }
+        Self { division: Division::whole(Claim::Nobody(State::Unattributed)), sharing, overcommitted: false }
     }
 
     /// The division of a gap, seen from both of its ends: who held something before and after held it in between, who

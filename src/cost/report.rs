@@ -147,7 +147,7 @@ pub struct HoldingLine {
     /// By what that part is measured.
     pub basis: Basis,
     /// How the kubelet named it; nothing for a GPU that is held for another pod's group or by an init container.
-    pub named: Vec<NamedDevice>,
+    pub named: Arc<[NamedDevice]>,
     /// What it was charged for the last interval; `None` before the first one, and where the last was not charged.
     pub last: Option<LastCharge>,
 }

@@ -10,7 +10,8 @@ use crate::observation::{Ppm, Span};
 /// A holder's work over the last intervals, at most a window's length of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Window {
-    /// Length in nanoseconds and work of each interval, oldest first; no work where it was not measured.
+    /// Length in nanoseconds and work of each interval, oldest first; no work where it was not measured. Those of the same
+    /// work are one: most holders that are idle are so for long.
     intervals: VecDeque<(u64, Option<Ppm>)>,
     /// Nanoseconds of all intervals.
     length: u128,
@@ -44,7 +45,11 @@ impl Window {
     }
 
     fn add(&mut self, nanos: u64, work: Option<Ppm>) {
-        self.intervals.push_back((nanos, work));
+        let last = self.intervals.back_mut().filter(|(_, same)| *same == work);
+        match last.and_then(|(before, _)| Some((before.checked_add(nanos)?, before))) {
+            Some((both, before)) => *before = both,
+            None => self.intervals.push_back((nanos, work)),
+        }
         self.account(nanos, work);
     }
 

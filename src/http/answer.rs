@@ -33,6 +33,10 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 /// The part of that time in which an answer must be there, so that it is not on its way when nobody waits any more.
 const PATIENCE: f64 = 0.9;
 
+/// How much of an answer is given to a connection at once. As much as most answers have, because each piece is a call of
+/// the system; and so little that a slow client has time for a large answer, for patience is by the piece.
+const PIECE_BYTES: usize = 256 * 1024;
+
 /// Everything that answers are made of.
 pub(super) struct Site {
     telemetry_path: Arc<str>,
@@ -40,14 +44,16 @@ pub(super) struct Site {
     slots: Arc<Semaphore>,
 }
 
-/// What is sent.
-pub(super) struct Answer(Option<Bounded>);
-
-/// Bytes that are shared with whoever else asked, and the right to be answered, which is given back when the last of them
-/// is on its way.
-pub(super) struct Bounded {
+/// What is sent: bytes that are shared with whoever else asked, and the right to be answered.
+pub(super) struct Answer {
     rest: Bytes,
     slot: Option<OwnedSemaphorePermit>,
+}
+
+/// A piece of an answer. With the last one goes the right to be answered, which is given back when all of it is on its way.
+pub(super) struct Piece {
+    rest: Bytes,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 // === impl Site ===
@@ -59,6 +65,11 @@ impl Site {
             renderer: Arc::new(Renderer::new(settings, published)),
             slots: Arc::new(Semaphore::new(settings.limits.requests)),
         }
+    }
+
+    /// Lets go of what was made of a report as soon as there is another one; never ends.
+    pub(super) async fn forget_what_is_old(&self) {
+        self.renderer.forget_what_is_old().await;
     }
 
     /// Answers one request.
@@ -108,9 +119,7 @@ impl Site {
             Ok(bytes) => document(form, bytes),
             Err(reason) => failed(form, &reason),
         };
-        if let Answer(Some(body)) = response.body_mut() {
-            body.slot = Some(slot);
-        }
+        response.body_mut().slot = Some(slot);
         response
     }
 
@@ -173,7 +182,7 @@ fn patience(headers: &HeaderMap) -> Option<Duration> {
 // === answers ===
 
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Answer> {
-    let mut response = Response::new(Answer::from(body));
+    let mut response = Response::new(Answer { rest: body, slot: None });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -234,37 +243,32 @@ fn failed(form: Form, reason: &str) -> Response<Answer> {
 
 // === impl Answer ===
 
-impl From<Bytes> for Answer {
-    fn from(bytes: Bytes) -> Self {
-        Self((!bytes.is_empty()).then_some(Bounded { rest: bytes, slot: None }))
-    }
-}
-
 impl Body for Answer {
-    type Data = Bounded;
+    type Data = Piece;
     type Error = Infallible;
 
-    /// All of it at once: nothing is copied on its way to the connection.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bounded>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|body| Ok(Frame::data(body))))
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+        let length = self.rest.len().min(PIECE_BYTES);
+        let rest = self.rest.split_to(length);
+        let slot = if self.rest.is_empty() { self.slot.take() } else { None };
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(Piece { rest, _slot: slot }))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.rest.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let bytes = self.0.as_ref().map_or(0, |body| body.rest.len());
-        SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
     }
 }
 
-// === impl Bounded ===
+// === impl Piece ===
 
-impl Buf for Bounded {
+impl Buf for Piece {
     fn remaining(&self) -> usize {
         self.rest.remaining()
     }

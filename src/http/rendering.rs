@@ -5,6 +5,7 @@
 //! comes later is given a reference to it. With what is published next all of it is forgotten.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hyper::body::Bytes;
@@ -69,6 +70,17 @@ impl Renderer {
     /// What was published last.
     pub(super) fn published(&self) -> Published {
         self.published.borrow().clone()
+    }
+
+    /// Forgets what was made as soon as something else is published; never ends.
+    pub(super) async fn forget_what_is_old(&self) {
+        let mut published = self.published.clone();
+        while published.changed().await.is_ok() {
+            let newest = published.borrow_and_update().clone();
+            let mut last = self.edition.lock().unwrap_or_else(PoisonError::into_inner);
+            last.take_if(|edition| !edition.is_of(&newest));
+        }
+        pending::<()>().await;
     }
 
     /// What is published now in this form. Who stops waiting for it stops nobody else.
@@ -214,6 +226,21 @@ mod tests {
             made.as_ptr(),
             "it is made a second time"
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_old_is_forgotten_though_nobody_asks() {
+        let (publish, renderer) = renderer();
+        let form = Form { document: Document::Page, gzip: false };
+        let first = renderer.render(form).await.unwrap();
+        let mut forgetting = Box::pin(renderer.forget_what_is_old());
+        assert!(forgetting.as_mut().now_or_never().is_none());
+        assert_eq!(made(&renderer), 1, "it is still what is published");
+        publish
+            .send_modify(|published| published.status = Arc::new(Status { ticks: 1, ..Status::default() }));
+        assert!(forgetting.as_mut().now_or_never().is_none());
+        assert!(renderer.edition.lock().unwrap().is_none());
+        assert!(first.is_unique(), "only whom it is being sent to has it");
     }
 
     #[test]

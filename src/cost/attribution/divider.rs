@@ -7,7 +7,7 @@ use crate::observation::{Gpu, Mig, MigDevice, Partition, PodKey};
 
 use super::containers;
 use super::memory::Memory;
-use super::naming::{DeviceKey, Naming};
+use super::naming::{DeviceKey, Naming, Parts};
 use super::parts::Holders;
 use super::{Claim, GpuClaims, Holding, Rules};
 use crate::cost::report::{Sharing, State};
@@ -137,11 +137,10 @@ impl<'a> Divider<'a> {
         let mut claims = Vec::new();
         for (holder, part) in division.parts() {
             let Some((pod, basis)) = *holder else { continue };
-            let named = self.naming.named(key, pod);
-            let containers = if self.rules.containers { containers::divide(&named, pod, pods) } else { None };
-            self.claims.named.insert((pod.clone(), key.1.clone()), named);
-            let mig_device = key.1.clone();
-            let holding = Holding { pod: pod.clone(), mig_device, part, basis, containers };
+            let named = pods.get(pod).map(Parts::named).unwrap_or_default();
+            let containers = if self.rules.containers { containers::divide(named, pod, pods) } else { None };
+            let (pod, mig_device, named) = (pod.clone(), key.1.clone(), named.into());
+            let holding = Holding { pod, mig_device, part, basis, named, containers };
             claims.push((Claim::Holder(holding), part.of(share)));
         }
         (claims, holders.sharing)

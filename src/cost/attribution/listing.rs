@@ -126,7 +126,9 @@ impl Listing {
     fn take_in_answer(&mut self, present: &Present<'_>) {
         let mut listed: BTreeMap<&PodKey, Vec<Allocation>> = BTreeMap::new();
         for allocation in &present.answer.containers {
-            listed.entry(&allocation.pod).or_default().push(allocation.clone());
+            // Nearly every pod has one.
+            let devices = listed.entry(&allocation.pod).or_insert_with(|| Vec::with_capacity(1));
+            devices.push(allocation.clone());
         }
         self.give_up_what_others_have(&listed);
         for (pod, devices) in listed {

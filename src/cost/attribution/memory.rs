@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::observation::{Allocation, DeviceId, Gpu, Mig, Node, Observation, PodKey, Span, UnixTime, Uptime};
 
 use super::listing::Listing;
-use super::naming::{DeviceKey, Naming, Part, find};
+use super::naming::{DeviceKey, Naming, Part, Parts, find};
 use crate::cost::report::Sharing;
 
 /// How device plugins say into how many replicas each GPU is divided, NVIDIA's and GKE's.
@@ -73,7 +73,7 @@ impl Memory {
             self.remember_bytes(gpu);
         }
         for (key, pods) in naming.devices() {
-            if let Some(highest) = highest_replica(pods.values().flatten()) {
+            if let Some(highest) = highest_replica(pods.values().flat_map(Parts::iter)) {
                 let label = replicas_label(&seen.node, key, gpus);
                 let told = label.unwrap_or(0).max(highest.saturating_add(1));
                 let named = self.named.entry(key.clone()).or_insert(told);
@@ -119,7 +119,9 @@ impl Memory {
         for (key, replicas) in advertised {
             if !replicas.contains(&None) {
                 self.advertised.insert(key, u32::try_from(replicas.len()).unwrap_or(u32::MAX));
-            } else if naming.pods(&key).is_none_or(|pods| highest_replica(pods.values().flatten()).is_none())
+            } else if naming
+                .pods(&key)
+                .is_none_or(|pods| highest_replica(pods.values().flat_map(Parts::iter)).is_none())
             {
                 // Whoever still has a slot from before the plugin was switched keeps paying for that slot.
                 self.advertised.remove(&key);

@@ -32,14 +32,19 @@ pub(super) enum Part {
     Claimed(Terms),
 }
 
-/// The parts of a device that a pod names.
-pub(super) type Parts = BTreeSet<Part>;
+/// What a pod names of a device. Nearly every pod names one part of it in one way, so neither list takes room for more.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// The parts, sorted, each once.
+    parts: Vec<Part>,
+    /// How the kubelet named them, sorted, each once.
+    named: Vec<NamedDevice>,
+}
 
 /// The holdings of a node, from device to pods.
 #[derive(Debug, Default)]
 pub(super) struct Naming {
     devices: BTreeMap<DeviceKey, BTreeMap<PodKey, Parts>>,
-    named: BTreeMap<(DeviceKey, PodKey), BTreeSet<NamedDevice>>,
     /// Devices that pods have on terms that are not told yet.
     untold: BTreeSet<DeviceKey>,
     unmapped: usize,
@@ -112,14 +117,16 @@ impl Naming {
         self.devices.get(key)
     }
 
-    /// How the kubelet named a device to us that a pod has.
-    pub(super) fn named(&self, key: &DeviceKey, pod: &PodKey) -> Vec<NamedDevice> {
-        self.named.get(&(key.clone(), pod.clone())).into_iter().flatten().cloned().collect()
+    fn add(&mut self, key: DeviceKey, pod: &PodKey, part: Part, named: Option<NamedDevice>) {
+        let parts = self.parts(key, pod);
+        insert(&mut parts.parts, part);
+        if let Some(named) = named {
+            insert(&mut parts.named, named);
+        }
     }
 
-    fn add(&mut self, key: DeviceKey, pod: &PodKey, part: Part, named: Option<NamedDevice>) {
-        self.named.entry((key.clone(), pod.clone())).or_default().extend(named);
-        self.devices.entry(key).or_default().entry(pod.clone()).or_default().insert(part);
+    fn parts(&mut self, key: DeviceKey, pod: &PodKey) -> &mut Parts {
+        self.devices.entry(key).or_default().entry(pod.clone()).or_default()
     }
 
     fn add_listed(&mut self, allocation: &Allocation, gpus: &[Arc<Gpu>], claims: Claims<'_>) {
@@ -173,8 +180,9 @@ impl Naming {
         for fraction in &pod.fractions {
             match (device_of(fraction, gpus), &fraction.of) {
                 (Some(key), _) => {
-                    self.add(key.clone(), &pod.key, part(fraction), None);
-                    self.named.insert((key, pod.key.clone()), listed.clone());
+                    let parts = self.parts(key, &pod.key);
+                    insert(&mut parts.parts, part(fraction));
+                    parts.named = listed.iter().cloned().collect();
                 }
                 // Which GPU that is, its reservation says.
                 (None, FractionOf::Group(_)) => {}
@@ -192,6 +200,39 @@ impl Naming {
             }
         }
     }
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// The first of them; `None` only where there is none.
+    pub(super) fn first(&self) -> Option<&Part> {
+        self.parts.first()
+    }
+
+    /// Whether a part is among them.
+    pub(super) fn contains(&self, part: &Part) -> bool {
+        self.parts.binary_search(part).is_ok()
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter()
+    }
+
+    /// How the kubelet named them to us.
+    pub(super) fn named(&self) -> &[NamedDevice] {
+        &self.named
+    }
+}
+
+/// Adds what is not there yet.
+fn insert<T: Ord>(sorted: &mut Vec<T>, it: T) {
+    let Err(position) = sorted.binary_search(&it) else { return };
+    if sorted.is_empty() {
+        sorted.reserve_exact(1);
+    }
+    sorted.insert(position, it);
 }
 
 /// Whether what a pod has stands in its annotations. The plugins of the schedulers that write them give out slots; a

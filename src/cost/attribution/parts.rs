@@ -64,7 +64,7 @@ impl<'p> Holders<'p> {
         let mut contested = false;
         let mut owners: BTreeMap<u32, &PodKey> = BTreeMap::new();
         for (pod, parts) in pods {
-            for part in parts {
+            for part in parts.iter() {
                 let Part::Replica(replica) = part else {
                     contested = true;
                     continue;

@@ -32,8 +32,8 @@ pub(super) fn give(seen: &Observation, gpus: &[Arc<Gpu>], claims: &mut [GpuClaim
         claims.division = Division::whole(match only {
             Some(pod) => {
                 let (part, basis) = (Share::WHOLE, Basis::Whole);
-                let pod = pod.key.clone();
-                Claim::Holder(Holding { pod, mig_device: None, part, basis, containers: None })
+                let (pod, named) = (pod.key.clone(), Arc::default());
+                Claim::Holder(Holding { pod, mig_device: None, part, basis, named, containers: None })
             }
             None => Claim::Nobody(State::Unattributed),
         });

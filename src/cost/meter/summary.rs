@@ -114,7 +114,6 @@ impl Meter {
     }
 
     fn holding_line(&self, open: &OpenGpu, holding: &Holding, share: Share) -> HoldingLine {
-        let on_device = (holding.pod.clone(), holding.mig_device.clone());
         HoldingLine {
             namespace: Arc::clone(&holding.pod.namespace),
             pod: Arc::clone(&holding.pod.name),
@@ -122,7 +121,7 @@ impl Meter {
             share: (share.numerator(), share.denominator()),
             of_device: (holding.part.numerator(), holding.part.denominator()),
             basis: holding.basis,
-            named: open.claims.named.get(&on_device).cloned().unwrap_or_default(),
+            named: Arc::clone(&holding.named),
             last: self.last.get(&open.place(holding)).cloned(),
         }
     }
@@ -225,6 +224,10 @@ impl Held {
             None => self.unpriced = self.unpriced.saturating_add(1),
         }
         self.gpus_nanos = self.gpus_nanos.saturating_add(part(NANOS));
+        if self.devices.is_empty() {
+            // Nearly every pod has one.
+            self.devices.reserve_exact(1);
+        }
         self.devices.push(PodDevice {
             gpu_uuid: Arc::clone(&open.gpu.uuid),
             mig_uuid: holding.mig_device.clone().unwrap_or_default(),

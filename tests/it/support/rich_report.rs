@@ -414,7 +414,7 @@ fn holding(namespace: &str, pod: &str, mig_device: Option<&str>, share: (u64, u6
         share,
         of_device: (1, 1),
         basis: Basis::Whole,
-        named: vec![named("nvidia.com/gpu", DeviceId { target, replica: None })],
+        named: [named("nvidia.com/gpu", DeviceId { target, replica: None })].into(),
         last: None,
     }
 }
@@ -425,7 +425,7 @@ fn slot(pod: &str, replica: u32) -> HoldingLine {
     HoldingLine {
         of_device: (1, 4),
         basis: Basis::Slots { held: 1, of: 4 },
-        named: vec![named("nvidia.com/gpu.shared", DeviceId { target, replica: Some(replica) })],
+        named: [named("nvidia.com/gpu.shared", DeviceId { target, replica: Some(replica) })].into(),
         ..holding("inference", pod, None, (1, 4))
     }
 }
