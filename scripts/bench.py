@@ -110,6 +110,33 @@ def costs(program):
 # === the program ===
 
 
+def cpu_of(process):
+    """Seconds of CPU so far, to the nanosecond: the kernel's clock of another process."""
+    return time.clock_gettime((~process.pid << 3) | 2)
+
+
+def scrape(process, port, connections, scrapes, encoding):
+    """Seconds of the process's CPU, and the latencies in microseconds, sorted; bytes and series of the last scrape."""
+    before = cpu_of(process)
+    lines = run(
+        STAGE, "scrape", str(port), str(connections), str(scrapes), encoding, stdout=subprocess.PIPE
+    ).stdout.splitlines()
+    spent = cpu_of(process) - before
+    _, size, _, series = lines.pop().split()
+    return spent, sorted(map(int, lines)), int(size), int(series)
+
+
+def least(size):
+    """Seconds of CPU for 1,000 scrapes, and their p99 in milliseconds, of a program that only sends so many bytes."""
+    process = subprocess.Popen([STAGE, "serve", str(size)], stdout=subprocess.PIPE, text=True)
+    port = process.stdout.readline().strip()
+    scrape(process, port, 1, 200, "identity")
+    spent, micros, *_ = scrape(process, port, 1, 3000, "identity")
+    process.kill()
+    process.wait()
+    return spent / 3, quantile(micros, 0.99) / 1000
+
+
 class Exporter:
     """The released program on a node made of fakes."""
 
@@ -161,8 +188,7 @@ class Exporter:
             return False
 
     def cpu(self):
-        """Seconds of CPU so far, to the nanosecond: the kernel's clock of another process."""
-        return time.clock_gettime((~self.process.pid << 3) | 2)
+        return cpu_of(self.process)
 
     def status(self, name):
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
@@ -175,14 +201,7 @@ class Exporter:
         return self.status("RssAnon") * 1024
 
     def scrape(self, connections, scrapes, encoding):
-        """Seconds of CPU, and the latencies in microseconds, sorted; bytes and series of the last scrape."""
-        before = self.cpu()
-        lines = run(
-            STAGE, "scrape", str(self.port), str(connections), str(scrapes), encoding, stdout=subprocess.PIPE
-        ).stdout.splitlines()
-        spent = self.cpu() - before
-        _, size, _, series = lines.pop().split()
-        return spent, sorted(map(int, lines)), int(size), int(series)
+        return scrape(self.process, self.port, connections, scrapes, encoding)
 
 
 def aim(value, most, form):
@@ -193,6 +212,20 @@ def aim(value, most, form):
 
 def quantile(sorted_values, q):
     return sorted_values[min(len(sorted_values) - 1, int(len(sorted_values) * q))]
+
+
+def cold(exporter, encoding):
+    """Microseconds of CPU per series of the first scrape after a tick: what a second with one costs more than one without."""
+    scrapes = 20
+    before = exporter.cpu()
+    time.sleep(scrapes)
+    unseen = exporter.cpu() - before
+    series = exporter.scrape(1, 1, "identity")[3]
+    before, began = exporter.cpu(), time.monotonic()
+    for n in range(1, scrapes + 1):
+        exporter.scrape(1, 1, encoding)
+        time.sleep(max(0, began + n - time.monotonic()))
+    return (exporter.cpu() - before - unseen) / scrapes / series * 1e6
 
 
 def daemon(stage):
@@ -212,15 +245,10 @@ def daemon(stage):
         row("CPU per minute of 1 s ticks, nobody scrapes, s", unseen, 0.3, "{:.3f}")
         row("resident in the calm, MiB", it.resident() / MIB, 12)
         row("threads in the calm", it.status("Threads"), 5, "{:.0f}")
-        before = it.cpu()
-        for n in range(60):
-            # Two of three ask for gzip, as Prometheus does.
-            *_, series = it.scrape(1, 1, "identity" if n % 3 == 2 else "gzip")
-            time.sleep(0.98)
-        seen = it.cpu() - before
-        row("resident after a minute of scrapes, MiB", it.resident() / MIB, 12)
+        for encoding, name, most in (("identity", "plain", 0.5), ("gzip", "gzip", None)):
+            row(f"CPU of a cold scrape over HTTP, {name}, µs per series", cold(it, encoding), most, "{:.2f}")
+        row("resident after 40 scrapes, MiB", it.resident() / MIB, 12)
         row("of it anonymous, MiB", it.anonymous() / MIB, None)
-        row("CPU of a cold scrape over HTTP, two of three gzip, µs per series", (seen - unseen) / 60 / series * 1e6, None, "{:.2f}")
     # Hardly any tick comes between, so that what is measured is a buffer that is sent.
     with Exporter(stage, "mig", 110, "--sample.interval=10s") as it:
         series = it.scrape(1, 1, "identity")[3]
@@ -232,6 +260,10 @@ def daemon(stage):
             row(f"p99 on one connection, {name}, ms", quantile(micros, 0.99) / 1000, 0.5, "{:.2f}")
             _, micros, _, _ = it.scrape(16, 4800, encoding)
             row(f"p99 on 16 connections, {name}, ms", quantile(micros, 0.99) / 1000, 3, "{:.2f}")
+            if name == "plain":
+                spent, p99 = least(size)
+                row("for comparison: CPU of 1,000 times sending as many bytes and nothing else, s", spent, None, "{:.3f}")
+                row("for comparison: p99 of that on one connection, ms", p99, None, "{:.2f}")
     text = table(["what", "measured", "aim"], rows)
     print(text, flush=True)
     return text

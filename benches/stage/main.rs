@@ -3,7 +3,8 @@
 //! `stage node SHARING HOLDERS` puts up a driver of eight H100s, a kubelet and an API server, says in one line of JSON how
 //! the exporter is to be started there, and stands until its standard input is closed. `stage scrape PORT CONNECTIONS
 //! SCRAPES ENCODING` scrapes over so many connections and says how many microseconds each scrape took, how many bytes
-//! the last one had and how many series. `scripts/bench.py` calls both.
+//! the last one had and how many series. `stage serve BYTES` says its port and sends so many bytes to whoever asks, for
+//! comparison. `scripts/bench.py` calls all three.
 
 #![expect(
     clippy::expect_used,
@@ -14,6 +15,7 @@
 )]
 
 mod scrape;
+mod serve;
 
 #[expect(dead_code, reason = "the tests do more with it")]
 #[path = "../../tests/it/support/fake_apiserver.rs"]
@@ -48,6 +50,7 @@ fn main() {
             let number = |text: &str| text.parse().expect("a number");
             scrape::all(port.parse().expect("a port"), number(connections), number(scrapes), encoding);
         }
+        ["serve", bytes] => serve::forever(bytes.parse().expect("a number of bytes")),
         _ => println!("see scripts/bench.py"),
     }
 }
