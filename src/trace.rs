@@ -34,6 +34,7 @@ mod allocation;
 mod claim;
 mod gpu;
 mod line;
+mod list;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ use crate::observation::Observation;
 
 pub use self::allocation::{WireAllocation, WirePodKey};
 pub use self::line::WholeLine;
+pub use self::list::List;
 
 use self::line::{Carried, Line};
 

@@ -1,6 +1,7 @@
 //! A directory in which everything goes wrong that can.
 
 mod any_bytes;
+mod form;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

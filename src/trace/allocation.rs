@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::observation::{Allocation, Allocations, DeviceId, DeviceTarget, PodKey, Uptime};
 
 use super::claim::{WireClaimKey, WireDynamicDevice};
+use super::list::List;
 
 /// What the kubelet answered; when it did stands beside it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct WireAllocations {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    containers: Vec<WireAllocation>,
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct WireAllocations<'a> {
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    containers: List<'a, WireAllocation>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    advertised: Option<Vec<WireDeviceId>>,
+    advertised: Option<List<'a, WireDeviceId>>,
 }
 
 /// What one container has of one resource, as a trace and a kept state write it.
@@ -67,18 +68,18 @@ enum WireDeviceTarget {
 
 // === impl WireAllocations ===
 
-impl From<&Allocations> for WireAllocations {
-    fn from(allocations: &Allocations) -> Self {
+impl<'a> From<&'a Allocations> for WireAllocations<'a> {
+    fn from(allocations: &'a Allocations) -> Self {
         let Allocations { read_at: _, answering_since: _, containers, advertised } = allocations;
         Self {
-            containers: containers.iter().map(Into::into).collect(),
-            advertised: advertised.as_ref().map(|ids| ids.iter().map(Into::into).collect()),
+            containers: List::of(containers, Into::into),
+            advertised: advertised.as_ref().map(|ids| List::of(ids, Into::into)),
         }
     }
 }
 
-impl From<WireAllocations> for Allocations {
-    fn from(wire: WireAllocations) -> Self {
+impl From<WireAllocations<'_>> for Allocations {
+    fn from(wire: WireAllocations<'_>) -> Self {
         Self {
             read_at: Uptime::default(),
             answering_since: Uptime::default(),

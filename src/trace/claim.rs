@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::observation::{ClaimKey, ClaimedDevice, Dynamic, DynamicDevice, PublishedDevice, ResourceClaim};
 
 use super::line::is_default;
+use super::list::List;
 
 /// What the API server said about claims.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct WireDynamic {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    devices: Vec<WirePublishedDevice>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    claims: Vec<WireResourceClaim>,
+pub(super) struct WireDynamic<'a> {
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    devices: List<'a, WirePublishedDevice>,
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    claims: List<'a, WireResourceClaim>,
 }
 
 /// The name of a device.
@@ -65,18 +66,15 @@ struct WireClaimedDevice {
 
 // === impl WireDynamic ===
 
-impl From<&Dynamic> for WireDynamic {
-    fn from(dynamic: &Dynamic) -> Self {
+impl<'a> From<&'a Dynamic> for WireDynamic<'a> {
+    fn from(dynamic: &'a Dynamic) -> Self {
         let Dynamic { devices, claims } = dynamic;
-        Self {
-            devices: devices.iter().map(Into::into).collect(),
-            claims: claims.iter().map(Into::into).collect(),
-        }
+        Self { devices: List::of(devices, Into::into), claims: List::of(claims, Into::into) }
     }
 }
 
-impl From<WireDynamic> for Dynamic {
-    fn from(wire: WireDynamic) -> Self {
+impl From<WireDynamic<'_>> for Dynamic {
+    fn from(wire: WireDynamic<'_>) -> Self {
         Self {
             devices: wire.devices.into_iter().map(Into::into).collect(),
             claims: wire.claims.into_iter().map(Into::into).collect(),

@@ -9,11 +9,12 @@ use crate::observation::{Allocations, Dynamic, Node, Observation, Pod, UnixTime,
 use super::allocation::WireAllocations;
 use super::claim::WireDynamic;
 use super::gpu::WireGpu;
+use super::list::List;
 use super::pod::{WireNode, WirePod};
 
 /// An observation in the file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Line {
+pub(super) struct Line<'a> {
     at: u64,
     wall: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -21,19 +22,19 @@ pub(super) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     driver_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gpus: Option<Vec<WireGpu>>,
+    gpus: Option<List<'a, WireGpu>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allocations_read_at: Option<u64>,
     #[serde(default, skip_serializing_if = "is_default")]
     answering_since: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    allocations: Option<WireAllocations>,
+    allocations: Option<WireAllocations<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pods: Option<Vec<WirePod>>,
+    pods: Option<List<'a, WirePod>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pods_told_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dynamic: Option<WireDynamic>,
+    dynamic: Option<WireDynamic<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<WireNode>,
 }
@@ -41,7 +42,7 @@ pub(super) struct Line {
 /// An observation with nothing left out, for whoever keeps a single one.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct WholeLine(Line);
+pub struct WholeLine<'a>(Line<'a>);
 
 /// What a line leaves out because the line before it said it.
 #[derive(Clone, Debug)]
@@ -57,14 +58,14 @@ pub(super) struct Carried {
 
 // === impl WholeLine ===
 
-impl From<&Observation> for WholeLine {
-    fn from(seen: &Observation) -> Self {
+impl<'a> From<&'a Observation> for WholeLine<'a> {
+    fn from(seen: &'a Observation) -> Self {
         Self(Carried::unknown().line(seen))
     }
 }
 
-impl From<WholeLine> for Observation {
-    fn from(line: WholeLine) -> Self {
+impl From<WholeLine<'_>> for Observation {
+    fn from(line: WholeLine<'_>) -> Self {
         Carried::default().observation(line.0)
     }
 }
@@ -91,7 +92,7 @@ impl Carried {
     }
 
     /// The line that tells `seen` to somebody who knows the lines before it.
-    pub(super) fn line(&mut self, seen: &Observation) -> Line {
+    pub(super) fn line<'a>(&mut self, seen: &'a Observation) -> Line<'a> {
         let Observation {
             at,
             wall,
@@ -119,12 +120,13 @@ impl Carried {
             wall: wall.as_millis(),
             boot: is_new(before.boot != *boot).then(|| boot.as_ref().into()),
             driver_version: driver_version.as_deref().map(Into::into),
-            gpus: gpus.as_ref().map(|gpus| gpus.iter().map(Into::into).collect()),
+            gpus: gpus.as_ref().map(|gpus| List::of(gpus, Into::into)),
             allocations_read_at: allocations.as_ref().map(|allocations| allocations.read_at.as_nanos()),
             answering_since: allocations.as_ref().map_or(0, |a| a.answering_since.as_nanos()),
+            // Where the kubelet has not answered, nothing is new unless nothing was ever said.
             allocations: is_new(!says_the_same(&before.allocations, &self.allocations))
-                .then(|| self.allocations.as_ref().into()),
-            pods: is_new(before.pods != *pods).then(|| pods.iter().map(Into::into).collect()),
+                .then(|| allocations.as_deref().map_or_else(WireAllocations::default, Into::into)),
+            pods: is_new(before.pods != *pods).then(|| List::of(&**pods, Into::into)),
             pods_told_at: pods_told_at.map(Uptime::as_nanos),
             dynamic: is_new(before.dynamic != *dynamic).then(|| dynamic.as_ref().into()),
             node: is_new(before.node != *node).then(|| node.as_ref().into()),
@@ -132,7 +134,7 @@ impl Carried {
     }
 
     /// What a line tells to somebody who knows the lines before it.
-    pub(super) fn observation(&mut self, line: Line) -> Observation {
+    pub(super) fn observation(&mut self, line: Line<'_>) -> Observation {
         let Line {
             at,
             wall,

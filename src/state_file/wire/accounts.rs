@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{Text, WireTotals, price_model};
+use super::text::{Text, WirePriceModel, WireTotals};
 use crate::cost::ledger::{ContainerAccount, Description, DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::{Cost, GpuTime, Grams};
 use crate::cost::pricing::Electricity;
@@ -117,7 +117,7 @@ pub(super) struct WirePayerKey {
     gpu_model: Text,
     /// Left out for a GPU without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    price_model: Option<Text>,
+    price_model: Option<WirePriceModel>,
 }
 
 fn is_nothing(text: &Text) -> bool {
@@ -322,9 +322,9 @@ impl WirePayer {
         Self { payer: WirePayerKey::of(payer), since: since.as_millis(), totals: WireTotals::of(totals) }
     }
 
-    pub(super) fn account(self) -> Result<(Payer, PayerAccount), String> {
+    pub(super) fn account(self) -> (Payer, PayerAccount) {
         let account = PayerAccount { since: UnixTime::from_millis(self.since), totals: self.totals.totals() };
-        Ok((self.payer.payer()?, account))
+        (self.payer.payer(), account)
     }
 }
 
@@ -337,16 +337,16 @@ impl WirePayerKey {
             namespace: namespace.into(),
             labels: WireLabels::of(labels),
             gpu_model: gpu_model.into(),
-            price_model: price_model.map(|it| Text(it.as_str().into())),
+            price_model: price_model.map(WirePriceModel),
         }
     }
 
-    pub(super) fn payer(self) -> Result<Payer, String> {
-        Ok(Payer {
+    pub(super) fn payer(self) -> Payer {
+        Payer {
             namespace: self.namespace.into(),
             labels: self.labels.labels(),
             gpu_model: self.gpu_model.into(),
-            price_model: self.price_model.as_ref().map(price_model).transpose()?,
-        })
+            price_model: self.price_model.map(|WirePriceModel(model)| model),
+        }
     }
 }

@@ -9,21 +9,21 @@ use super::text::{Text, WireKey};
 use crate::cost::attribution::{Held, Identity, Listing, Memory};
 use crate::cost::report::Sharing;
 use crate::observation::{Allocations, PodKey, Uptime};
-use crate::trace::{WireAllocation, WirePodKey};
+use crate::trace::{List, WireAllocation, WirePodKey};
 
 /// What attribution remembers, but for what the kubelet last answered, which is in the observation, and for what follows
 /// from it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct WireMemory {
-    held: Vec<WireHeld>,
-    gone: Vec<(WirePodKey, u64)>,
+pub(super) struct WireMemory<'a> {
+    held: List<'a, WireHeld>,
+    gone: List<'a, (WirePodKey, u64)>,
     answers: u64,
     first_answering_since: Option<u64>,
-    advertised: Vec<(WireKey, u32)>,
-    named: Vec<(WireKey, u32)>,
-    offered: Vec<WireKey>,
-    withdrawn: Vec<WireKey>,
-    bytes: Vec<(WireKey, u64)>,
+    advertised: List<'a, (WireKey, u32)>,
+    named: List<'a, (WireKey, u32)>,
+    offered: List<'a, WireKey>,
+    withdrawn: List<'a, WireKey>,
+    bytes: List<'a, (WireKey, u64)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,22 +46,22 @@ struct WireIdentity {
 
 // === impl WireMemory ===
 
-impl WireMemory {
-    pub(super) fn of(memory: &Memory) -> Self {
+impl<'a> WireMemory<'a> {
+    pub(super) fn of(memory: &'a Memory) -> Self {
         // Who came when follows from who is held since when, and how replicas are shared from the node's labels.
         let Memory { listing, advertised, named, offered, withdrawn, bytes, came: _, replicas: _ } = memory;
         // The answer stands with the observation, whose age says whether it is fresh.
         let Listing { held, gone, answer: _, answers, first_answering_since, fresh: _ } = listing;
         Self {
-            held: held.iter().map(WireHeld::of).collect(),
-            gone: gone.iter().map(|(pod, at)| (pod.into(), at.as_nanos())).collect(),
+            held: List::of(held, WireHeld::of),
+            gone: List::of(gone, |(pod, at)| (pod.into(), at.as_nanos())),
             answers: *answers,
             first_answering_since: first_answering_since.map(Uptime::as_nanos),
-            advertised: advertised.iter().map(|(key, slots)| (WireKey::of(key), *slots)).collect(),
-            named: named.iter().map(|(key, slots)| (WireKey::of(key), *slots)).collect(),
-            offered: offered.iter().map(WireKey::of).collect(),
-            withdrawn: withdrawn.iter().map(WireKey::of).collect(),
-            bytes: bytes.iter().map(|(key, bytes)| (WireKey::of(key), *bytes)).collect(),
+            advertised: List::of(advertised, |(key, slots)| (WireKey::of(key), *slots)),
+            named: List::of(named, |(key, slots)| (WireKey::of(key), *slots)),
+            offered: List::of(offered, WireKey::of),
+            withdrawn: List::of(withdrawn, WireKey::of),
+            bytes: List::of(bytes, |(key, bytes)| (WireKey::of(key), *bytes)),
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::Error as _;
-use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cost::attribution::DeviceKey;
@@ -33,13 +32,13 @@ pub(super) struct WireTotals {
     states: WireSums,
 }
 
+/// In the order of [`State::ALL`].
 #[derive(Debug, Default)]
-struct WireSums(Vec<(State, u128, u128)>);
+struct WireSums([(u128, u128); State::ALL.len()]);
 
-/// The price model of this name.
-pub(super) fn price_model(name: &Text) -> Result<PriceModel, String> {
-    PriceModel::from_name(&name.0).ok_or_else(|| format!("there is no price model `{}`", name.0))
-}
+/// A price model, by its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WirePriceModel(pub(super) PriceModel);
 
 // === impl Text ===
 
@@ -83,19 +82,14 @@ impl WireKey {
 
 impl WireTotals {
     pub(super) fn of(totals: &Totals) -> Self {
-        let sums = State::ALL
-            .map(|state| (state, totals.cost(state).unwrap_or_default().units(), totals.time(state).nanos()));
-        let is_something = |(_, cost, time): &(State, u128, u128)| *cost > 0 || *time > 0;
-        Self {
-            priced: totals.cost(State::Used).is_some(),
-            states: WireSums(sums.into_iter().filter(is_something).collect()),
-        }
+        let sum = |state| (totals.cost(state).unwrap_or_default().units(), totals.time(state).nanos());
+        Self { priced: totals.cost(State::Used).is_some(), states: WireSums(State::ALL.map(sum)) }
     }
 
     pub(super) fn totals(self) -> Totals {
         let mut totals = Totals::default();
         totals.open(self.priced);
-        for (state, cost, time) in self.states.0 {
+        for (state, (cost, time)) in State::ALL.into_iter().zip(self.states.0) {
             let cost = (self.priced || cost > 0).then(|| Cost::from_units(cost));
             totals.post(state, Amount { cost, time: GpuTime::from_nanos(time) });
         }
@@ -105,22 +99,36 @@ impl WireTotals {
 
 impl Serialize for WireSums {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (state, cost, time) in &self.0 {
-            map.serialize_entry(state.as_str(), &(cost, time))?;
-        }
-        map.end()
+        let is_something = |(_, (cost, time)): &(State, &(u128, u128))| *cost > 0 || *time > 0;
+        let sums = State::ALL.into_iter().zip(&self.0).filter(is_something);
+        serializer.collect_map(sums.map(|(state, sum)| (state.as_str(), sum)))
     }
 }
 
 impl<'de> Deserialize<'de> for WireSums {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sums = BTreeMap::<String, (u128, u128)>::deserialize(deserializer)?;
-        let sum = |(name, (cost, time)): (String, (u128, u128))| {
-            let state = State::ALL.into_iter().find(|state| state.as_str() == name);
-            let state = state.ok_or_else(|| D::Error::custom(format!("there is no state `{name}`")))?;
-            Ok((state, cost, time))
-        };
-        Ok(Self(sums.into_iter().map(sum).collect::<Result<_, _>>()?))
+        let mut sums = Self::default();
+        for (name, sum) in BTreeMap::<String, (u128, u128)>::deserialize(deserializer)? {
+            let place = State::ALL.into_iter().position(|state| state.as_str() == name);
+            let place = place.ok_or_else(|| D::Error::custom(format!("there is no state `{name}`")))?;
+            sums.0[place] = sum;
+        }
+        Ok(sums)
+    }
+}
+
+// === impl WirePriceModel ===
+
+impl Serialize for WirePriceModel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for WirePriceModel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let model = PriceModel::from_name(&name);
+        model.map(Self).ok_or_else(|| D::Error::custom(format!("there is no price model `{name}`")))
     }
 }
