@@ -28,6 +28,8 @@ pub(super) struct Directory {
     identity: Identity,
     /// The number of the newest state.
     sequence: u64,
+    /// How many bytes the state has that was written last.
+    length: usize,
     /// The slot that is written next: never the one with the newest state.
     turn: usize,
     /// When the ledger in the files began; `None` as long as there is none that is gone on with. One that began at another
@@ -62,7 +64,7 @@ pub(super) enum Error {
 
 impl Directory {
     pub(super) fn new(path: PathBuf, identity: Identity) -> Self {
-        Self { path, identity, sequence: 0, turn: 0, began: None }
+        Self { path, identity, sequence: 0, length: 0, turn: 0, began: None }
     }
 
     /// Finds the newest state that can be believed; sets aside what cannot.
@@ -151,7 +153,10 @@ impl Directory {
         }
         let sequence = self.sequence.saturating_add(1);
         let state = WireState::of(kept, &self.identity);
-        let bytes = envelope::seal(sequence, |bytes| serde_json::to_writer(bytes, &state))?;
+        // A state is seldom much longer than the one before, and room that is not used is never touched.
+        let expected = self.length + self.length / 16;
+        let bytes = envelope::seal(sequence, expected, |bytes| serde_json::to_writer(bytes, &state))?;
+        self.length = bytes.len();
         let file = SLOTS[self.turn];
         overwrite(&self.path.join(file), &bytes).map_err(|source| Error::Write { file, source })?;
         // After a failure the same slot is tried again: the other one has the newest state.

@@ -58,13 +58,15 @@ pub(super) enum Problem {
     Anothers(String),
 }
 
-/// What is written: the first line, and what `write` writes.
+/// What is written: the first line, and what `write` writes. There is room for so many bytes from the beginning.
 pub(super) fn seal(
     sequence: u64,
+    expected: usize,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
 ) -> Result<Vec<u8>, serde_json::Error> {
     let room = line(sequence, &[]).len();
-    let mut bytes = vec![b' '; room];
+    let mut bytes = Vec::with_capacity(expected.max(room));
+    bytes.resize(room, b' ');
     write(&mut bytes)?;
     let (first, rest) = bytes.split_at_mut(room);
     first.copy_from_slice(line(sequence, rest).as_bytes());

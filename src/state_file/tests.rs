@@ -209,7 +209,7 @@ fn sealed(state: &str) -> Vec<u8> {
         bytes.extend(state.as_bytes());
         Ok(())
     };
-    envelope::seal(7, write).unwrap()
+    envelope::seal(7, 0, write).unwrap()
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn any_state_that_is_whole() {
             bytes.extend(&state);
             Ok(())
         };
-        fs::write(place.path().join(FILES[0]), envelope::seal(7, write).unwrap()).unwrap();
+        fs::write(place.path().join(FILES[0]), envelope::seal(7, 0, write).unwrap()).unwrap();
         let Some(kept) = found(place.path()).kept else { return };
         believed.fetch_add(1, Ordering::Relaxed);
         assert!(kept.ledger.is_sound());
