@@ -129,11 +129,13 @@ def scrape(process, port, connections, scrapes, encoding):
 def least(size):
     """Seconds of CPU for 1,000 scrapes, and their p99 in milliseconds, of a program that only sends so many bytes."""
     process = subprocess.Popen([STAGE, "serve", str(size)], stdout=subprocess.PIPE, text=True)
-    port = process.stdout.readline().strip()
-    scrape(process, port, 1, 200, "identity")
-    spent, micros, *_ = scrape(process, port, 1, 3000, "identity")
-    process.kill()
-    process.wait()
+    try:
+        port = process.stdout.readline().strip()
+        scrape(process, port, 1, 200, "identity")
+        spent, micros, *_ = scrape(process, port, 1, 3000, "identity")
+    finally:
+        process.kill()
+        process.wait()
     return spent / 3, quantile(micros, 0.99) / 1000
 
 
@@ -306,7 +308,8 @@ def plot(ticks, held):
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
         dots = "".join('<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="#1f6feb"/>'.format(*place(*point)) for point in points)
         ticks_x = "".join(
-            f'<text x="{place(x, 0)[0]:.1f}" y="{y0 + 16:.1f}" text-anchor="middle">{x:,}</text>' for x in (0, most_x // 2, most_x)
+            f'<text x="{place(x, 0)[0]:.1f}" y="{y0 + 16:.1f}" text-anchor="{anchor}">{x:,}</text>'
+            for x, anchor in ((0, "middle"), (most_x // 2, "middle"), (most_x, "end"))
         )
         ticks_y = "".join(
             f'<text x="{x0 - 6:.1f}" y="{place(0, y)[1] + 4:.1f}" text-anchor="end">{y:.1f}</text>' for y in (0, most_y / 2, most_y)

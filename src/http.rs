@@ -68,7 +68,7 @@ pub struct Limits {
     /// Time for a client to open an encrypted connection, to send a request, and to send the next one on the same
     /// connection.
     pub request_read: Duration,
-    /// Time for a client to take what is buffered for it (256 KiB at most).
+    /// Time for a client to take 64 KiB of what it has asked for, or the rest of it.
     pub response_write: Duration,
 }
 

@@ -89,7 +89,10 @@ impl Files {
     /// How the files are doing.
     #[must_use]
     pub fn sources(&self) -> Vec<SourceStatus> {
-        let prices = self.prices.borrow().source.clone();
+        self.sources_with(self.prices.borrow().source.clone())
+    }
+
+    fn sources_with(&self, prices: SourceStatus) -> Vec<SourceStatus> {
         let web = self.web.iter().map(|web| web.borrow().clone());
         iter::once(prices).chain(self.labels.borrow().clone()).chain(web).collect()
     }
@@ -141,7 +144,7 @@ impl Sampler {
             let (seen, mut sources) = feed.observe(every).await;
             let seen = Arc::new(seen);
             recorder = record(recorder, &seen).await;
-            self.put_terms_in_force();
+            let files = self.put_terms_in_force();
             self.take_in(&seen);
             self.status.stopping |= *stop.borrow();
             if self.in_container && !self.status.stopping && feed.is_shut_out() {
@@ -150,7 +153,7 @@ impl Sampler {
             self.keep().await;
             sources.extend(self.state.as_ref().map(|state| state.source().clone()));
             news.tell(&sources, seen.at);
-            self.status.sources = self.files.sources().into_iter().chain(sources).collect();
+            self.status.sources = files.into_iter().chain(sources).collect();
             self.status.tick_overruns += u64::from(due.elapsed() > every);
             self.publish();
         }
@@ -182,15 +185,18 @@ impl Sampler {
         Ok(())
     }
 
-    /// Puts in force what the price file says, if it says something else.
-    fn put_terms_in_force(&mut self) {
-        // Whoever reads the file may have ended; what was read last is in force then.
-        if !self.files.prices.has_changed().unwrap_or(false) {
-            return;
+    /// Puts in force what the price file says, if it says something else, and says how the files are doing. That is of one
+    /// look: the file may be read at any moment, and no tick is to see its error beside prices from before it.
+    fn put_terms_in_force(&mut self) -> Vec<SourceStatus> {
+        let latest = self.files.prices.borrow_and_update();
+        let source = latest.source.clone();
+        let changed = latest.has_changed().then(|| (latest.terms.clone(), latest.status.clone()));
+        drop(latest);
+        if let Some((terms, status)) = changed {
+            self.meter.set_terms(terms);
+            self.status.pricing = status;
         }
-        let Priced { terms, status, source: _ } = self.files.prices.borrow_and_update().clone();
-        self.meter.set_terms(terms);
-        self.status.pricing = status;
+        self.files.sources_with(source)
     }
 
     fn take_in(&mut self, seen: &Observation) {

@@ -41,8 +41,9 @@ pub struct Ledger {
     pub now: UnixTime,
     /// The GPUs, by UUID.
     pub devices: BTreeMap<Arc<str>, DeviceAccount>,
-    /// The pods that hold something or did so within the retention.
-    pub pods: BTreeMap<PodId, PodAccount>,
+    /// The pods that hold something or did so within the retention. A copy of the ledger, as it is made to be written, has
+    /// them in common with it until one of them changes.
+    pub pods: BTreeMap<PodId, Arc<PodAccount>>,
     /// Who pays.
     pub payers: BTreeMap<Payer, PayerAccount>,
     /// Payers that have no line of their own.
@@ -183,8 +184,8 @@ impl Ledger {
 
     /// The account of a pod, opened if there is none.
     pub fn pod(&mut self, pod: &PodId) -> &mut PodAccount {
-        let opened = || PodAccount { since: self.now, ..PodAccount::default() };
-        self.pods.entry(pod.clone()).or_insert_with(opened)
+        let opened = || Arc::new(PodAccount { since: self.now, ..PodAccount::default() });
+        Arc::make_mut(self.pods.entry(pod.clone()).or_insert_with(opened))
     }
 
     /// The totals of a payer, opened if there are none: its own, or those of the others where there are too many.
@@ -210,6 +211,7 @@ impl Ledger {
     pub fn expire(&mut self, now: Uptime, retention: Span, holds: impl Fn(&PodId) -> bool) {
         let wall = self.now;
         for (pod, account) in &mut self.pods {
+            let account = Arc::make_mut(account);
             account.ended = if holds(pod) { None } else { Some(account.ended.unwrap_or(now)) };
             let age = wall.as_millis().saturating_sub(account.since.as_millis());
             account.age = account.age.max(Span::from_millis(age));
@@ -259,7 +261,7 @@ impl Ledger {
     /// because times of two boots cannot be compared.
     pub fn begin_boot(&mut self, now: Uptime) {
         self.devices.values_mut().for_each(|device| device.energy_reading = None);
-        let ended = self.pods.values_mut().filter_map(|pod| pod.ended.as_mut());
+        let ended = self.pods.values_mut().filter_map(|pod| Arc::make_mut(pod).ended.as_mut());
         ended.for_each(|ended| *ended = now);
     }
 
@@ -276,7 +278,7 @@ impl Ledger {
         let time = |sums: &mut dyn Iterator<Item = &Totals>| sums.map(Totals::total_time).sum::<GpuTime>();
         let bills = self.devices.values().map(|device| device.bill).chain([self.held, self.closed]);
         totals.into_iter().all(is_plausible)
-            && self.pods.values().all(PodAccount::has_what_its_containers_have)
+            && self.pods.values().all(|pod| pod.has_what_its_containers_have())
             && bills.into_iter().all(|bill| bill.units() <= PLAUSIBLE)
             && self.imbalance() == Cost::ZERO
             && time(&mut devices()) == time(&mut payers())

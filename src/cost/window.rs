@@ -96,6 +96,23 @@ mod tests {
     }
 
     #[test]
+    fn equal_work_is_one_interval() {
+        let mut kept = Window::default();
+        let day = Span::from_secs(86_400);
+        for percent in [0, 0, 0, 5, 5, 0] {
+            kept.push(Span::from_secs(1), Some(Ppm::from_percent(percent)), day);
+        }
+        let seconds: Vec<_> = kept.intervals.iter().map(|(nanos, _)| nanos / 1_000_000_000).collect();
+        assert_eq!((seconds, kept.mean()), (vec![3, 2, 1], Some(Ppm::new(16_666))));
+        // What does not fit into one is two.
+        let mut kept = Window::default();
+        let most = Span::from_nanos(u64::MAX);
+        kept.push(Span::from_nanos(u64::MAX - 1), None, most);
+        kept.push(Span::from_nanos(2), None, most);
+        assert_eq!(kept.length, u128::from(u64::MAX));
+    }
+
+    #[test]
     fn the_length_of_a_tick_changes_nothing() {
         // Half a second of work in every ten: 5 % over any whole period.
         let short: Vec<_> = (0..240).map(|n| (500, Some(if n % 20 == 0 { 100 } else { 0 }))).collect();

@@ -33,8 +33,8 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 /// The part of that time in which an answer must be there, so that it is not on its way when nobody waits any more.
 const PATIENCE: f64 = 0.9;
 
-/// How much of an answer is given to a connection at once. As much as most answers have, because each piece is a call of
-/// the system; and so little that a slow client has time for a large answer, for patience is by the piece.
+/// How much of an answer is given to a connection at once: as much as most answers have, because each piece is a call of
+/// the system.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// Everything that answers are made of.
@@ -253,6 +253,7 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
         let length = self.rest.len().min(PIECE_BYTES);
         let rest = self.rest.split_to(length);
+        // It goes with the last piece, which is dropped when it is sent.
         let slot = if self.rest.is_empty() { self.slot.take() } else { None };
         Poll::Ready((length > 0).then(|| Ok(Frame::data(Piece { rest, _slot: slot }))))
     }

@@ -21,7 +21,7 @@ use super::gate::Gate;
 use super::handshake::{self, Opened};
 use super::lobby::{Lobby, Seat};
 
-/// How much of an answer is buffered for a client, and how long a request head may be.
+/// Below how much that is still to be sent another piece is taken, and how long a request head may be.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long answers may take to finish once the server is told to stop.

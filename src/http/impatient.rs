@@ -8,24 +8,53 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+/// Whoever takes as much as this in time has time for as much again.
+const ENOUGH_BYTES: usize = 64 * 1024;
+
 /// A connection that fails when the other side does not take what is written to it.
 pub(super) struct Impatient<S> {
     stream: S,
     limit: Duration,
-    /// Runs from the first write that had to wait until everything is written.
+    /// Runs from the first write that had to wait until enough is taken, or everything is written.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were taken since it runs.
+    taken: usize,
 }
 
 // === impl Impatient ===
 
 impl<S> Impatient<S> {
-    /// A connection whose other side has this time for what is buffered for it.
+    /// A connection whose other side has this time for each 64 KiB that it has to wait for.
     pub(super) const fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
+        Self { stream, limit, waiting: None, taken: 0 }
+    }
+
+    /// What came of a write.
+    fn poll_written(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(Ok(count)) = written else {
+            return if written.is_pending() { self.poll_patience(context) } else { written };
+        };
+        self.taken = self.taken.saturating_add(count);
+        if self.taken >= ENOUGH_BYTES {
+            self.begin_anew();
+        }
+        written
+    }
+
+    fn begin_anew(&mut self) {
+        self.waiting = None;
+        self.taken = 0;
     }
 
     /// What to answer when a write has to wait.
     fn poll_patience<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if self.waiting.is_none() {
+            self.taken = 0;
+        }
         let limit = self.limit;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(waiting.as_mut().poll(context));
@@ -49,10 +78,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, buffer) {
-            Poll::Pending => self.poll_patience(context),
-            ready @ Poll::Ready(_) => ready,
-        }
+        let written = Pin::new(&mut self.stream).poll_write(context, buffer);
+        self.poll_written(written, context)
     }
 
     fn poll_write_vectored(
@@ -60,10 +87,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write_vectored(context, buffers) {
-            Poll::Pending => self.poll_patience(context),
-            ready @ Poll::Ready(_) => ready,
-        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.poll_written(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -73,11 +98,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Hyper flushes when all that it had buffered is written.
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
-        self.waiting = None;
+        self.begin_anew();
         Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::task::noop_waker;
+    use tokio::io::{AsyncReadExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_takes_enough_has_time_for_as_much_again() {
+        let (stream, mut client) = duplex(ENOUGH_BYTES / 2);
+        let mut stream = pin!(Impatient::new(stream, Duration::from_secs(3_600)));
+        let waker = noop_waker();
+        let mut context = Context::from_waker(&waker);
+        let bytes = vec![0; ENOUGH_BYTES];
+        let mut write =
+            |stream: &mut Pin<&mut Impatient<_>>| stream.as_mut().poll_write(&mut context, &bytes);
+        let half = ENOUGH_BYTES / 2;
+        assert!(matches!(write(&mut stream), Poll::Ready(Ok(count)) if count == half));
+        assert!(write(&mut stream).is_pending() && stream.waiting.is_some());
+        let mut taken = vec![0; half];
+        for is_waiting in [true, false] {
+            client.read_exact(&mut taken).await.unwrap();
+            assert!(matches!(write(&mut stream), Poll::Ready(Ok(count)) if count == half));
+            assert_eq!(stream.waiting.is_some(), is_waiting);
+        }
     }
 }

@@ -78,7 +78,12 @@ impl Families {
     /// its counters were 0, if anybody knows.
     pub(super) fn about(&mut self, like: Id, values: &[&str], zero: Option<UnixTime>) {
         let names = like.metric().labels;
-        self.subjects.add(names.get(..values.len()).unwrap_or(names), values, zero);
+        let names = names.get(..values.len()).unwrap_or(names);
+        debug_assert!(
+            !names.contains(&OPTIONAL_LABEL),
+            "{names:?}: which series leave it out is their own matter"
+        );
+        self.subjects.add(names, values, zero);
     }
 
     /// Says that the series which are added from now on are about the whole: all their labels are their own.

@@ -31,7 +31,7 @@ pub(super) struct Place {
 }
 
 /// Everything that series are about.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subjects {
     values: Values,
     all: Vec<Subject>,
@@ -95,7 +95,7 @@ impl Values {
 impl Subjects {
     /// There is nothing yet but the whole, which has no labels.
     pub(super) fn new() -> Self {
-        let mut subjects = Self::default();
+        let mut subjects = Self { values: Values::default(), all: Vec::new() };
         subjects.add(&[], &[], None);
         subjects
     }
@@ -134,10 +134,10 @@ impl Subjects {
             return one_own.cmp(other_own);
         }
         let (one, other) = (self.text(one).as_bytes(), self.text(other).as_bytes());
-        let both = one.len().min(other.len());
+        let common = one.len().min(other.len());
         // Their own labels decide only where one of them has more labels that are the subject's, or both are the same.
         let in_full = || one.iter().chain(one_own.as_bytes()).cmp(other.iter().chain(other_own.as_bytes()));
-        one[..both].cmp(&other[..both]).then_with(in_full)
+        one[..common].cmp(&other[..common]).then_with(in_full)
     }
 
     /// Writes each of them once: `write` is given what there is so far, the position of a label, its name and its value.

@@ -127,7 +127,7 @@ fn a_state_of_before_containers_were_told_apart_is_gone_on_with() {
     let told = |kept: &Kept| kept.ledger.pods.values().filter(|pod| !pod.containers.is_empty()).count();
     assert!(told(&kept) > 3 && json(&kept).contains(r#""containers":[{"name":"main""#));
     let mut older = kept.clone();
-    older.ledger.pods.values_mut().for_each(|pod| pod.containers.clear());
+    older.ledger.pods.values_mut().for_each(|pod| Arc::make_mut(pod).containers.clear());
     let text = json(&older);
     assert!(!text.contains(r#""containers":[{"name""#), "{text}");
     let read = serde_json::from_str::<WireState>(&text).unwrap().kept().unwrap();
@@ -356,13 +356,15 @@ fn a_power_loss_takes_no_more_than_fifteen_seconds() {
 /// What a state with so many finished pods costs: bytes, and microseconds of copying and of writing it.
 fn measure(pods: u64) -> (usize, u64, u64) {
     let mut kept = states([demo(100), demo(200)]).pop().unwrap();
-    let (id, account) = kept.ledger.pods.iter().next().map(|(id, it)| (id.clone(), it.clone())).unwrap();
+    let (id, account) =
+        kept.ledger.pods.iter().next().map(|(id, it)| (id.clone(), PodAccount::clone(it))).unwrap();
     for n in 0..pods {
         let id = PodId { uid: format!("{n:036}").into(), ..id.clone() };
         // Without money, so that the lines still add up.
         let ended = Some(Uptime::from_nanos(1));
         let (totals, containers) = (Totals::default(), [("main".into(), ContainerAccount::default())].into());
-        kept.ledger.pods.insert(id, PodAccount { totals, containers, ended, ..account.clone() });
+        let account = PodAccount { totals, containers, ended, ..account.clone() };
+        kept.ledger.pods.insert(id, Arc::new(account));
     }
     let place = tempfile::tempdir().unwrap();
     let mut directory = directory(place.path());

@@ -217,6 +217,25 @@ fn too_many_requests_are_told_so_and_probes_go_on() {
 }
 
 #[test]
+fn who_asks_for_the_head_alone_or_goes_away_takes_nobodys_turn() {
+    let server = Server::start(huge(), Limits { requests: 1, ..Limits::USUAL });
+    for _ in 0..2 {
+        assert_eq!(server.ask("HEAD", "/metrics", &[]).status, 200);
+        drop(begin(&server));
+        wait_for(&server, "/metrics", 200);
+    }
+}
+
+#[test]
+fn an_old_report_is_let_go_though_nobody_asks_again() {
+    let server = Server::start(published(), Limits::USUAL);
+    assert_eq!(server.get("/metrics").status, 200);
+    let old = server.publish.borrow().report.as_ref().map(Arc::downgrade).unwrap();
+    server.publish.send(published()).unwrap();
+    eventually("nobody has the old report", || old.upgrade().is_none().then_some(()));
+}
+
+#[test]
 fn who_does_not_take_its_answer_is_cut_off() {
     let server = Server::start(huge(), Limits { requests: 1, response_write: SHORT, ..Limits::USUAL });
     let idle = begin(&server);

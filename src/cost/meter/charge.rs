@@ -182,13 +182,16 @@ impl Piece<'_> {
         elapsed: Span,
         parts: &[(State, Amount)],
     ) -> LastCharge {
+        // No more room than is needed: there is one for every holder.
+        let mut shown = Vec::with_capacity(parts.len());
+        shown.extend(parts.iter().filter(|(_, amount)| !amount.is_nothing()));
         LastCharge {
             elapsed,
             rate: gpu.price.map(|price| price.rate),
             share: (self.share.numerator(), self.share.denominator()),
             of_device: (holding.part.numerator(), holding.part.denominator()),
             work: None,
-            parts: parts.iter().filter(|(_, amount)| !amount.is_nothing()).copied().collect(),
+            parts: shown,
             burst: Cost::ZERO,
         }
     }

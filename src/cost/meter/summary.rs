@@ -67,6 +67,9 @@ impl Meter {
 
     fn device_line(&self, open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
         let worked = Worked::new(&open.gpu, &open.claims);
+        let mut holdings = Vec::with_capacity(open.claims.holdings().count());
+        holdings
+            .extend(open.claims.holdings().map(|(holding, share)| self.holding_line(open, holding, share)));
         DeviceLine {
             gpu: Arc::clone(&open.gpu),
             gpu_model: Arc::clone(&open.model),
@@ -80,9 +83,7 @@ impl Meter {
                 Health::Healthy => None,
                 Health::Unavailable(fault) => Some(fault),
             },
-            holdings: (open.claims.holdings())
-                .map(|(holding, share)| self.holding_line(open, holding, share))
-                .collect(),
+            holdings,
             unheld: unheld(&open.claims),
             foreign_utilization: worked.foreign(),
             energy_millijoules: account.energy_millijoules,
@@ -136,7 +137,7 @@ impl Meter {
                 }
             }
         }
-        let line = |(id, account)| pod_line(id, account, held.remove(id));
+        let line = |(id, account): (&PodId, &Arc<PodAccount>)| pod_line(id, account, held.remove(id));
         self.ledger.pods.iter().map(line).collect()
     }
 

@@ -209,7 +209,7 @@ impl WireElectricity {
 // === impl WirePod ===
 
 impl WirePod {
-    pub(super) fn of((id, account): (&PodId, &PodAccount)) -> Self {
+    pub(super) fn of((id, account): (&PodId, &Arc<PodAccount>)) -> Self {
         let PodId { namespace, name, uid } = id;
         let PodAccount {
             since,
@@ -222,7 +222,7 @@ impl WirePod {
             ended,
             age,
             electricity,
-        } = account;
+        } = &**account;
         let Description { labels, workload, gpu_models } = description;
         let parts = |Workload { kind, name }: &Workload| (kind.into(), name.into());
         Self {
@@ -244,7 +244,7 @@ impl WirePod {
         }
     }
 
-    pub(super) fn account(self) -> Result<(PodId, PodAccount), String> {
+    pub(super) fn account(self) -> Result<(PodId, Arc<PodAccount>), String> {
         let id = PodId { namespace: self.namespace.into(), name: self.name.into(), uid: self.uid.into() };
         let workload = |(kind, name): (Text, Text)| Workload { kind: kind.into(), name: name.into() };
         let description = Description {
@@ -264,7 +264,7 @@ impl WirePod {
             age: Span::from_nanos(self.age),
             electricity: self.electricity.electricity(),
         };
-        if id.name.is_empty() { Err("a pod has no name".to_owned()) } else { Ok((id, account)) }
+        if id.name.is_empty() { Err("a pod has no name".to_owned()) } else { Ok((id, Arc::new(account))) }
     }
 }
 

@@ -186,7 +186,8 @@ fn a_container_with_more_than_its_pod_is_not_sound() {
     rig.hold("job", &[whole("GPU-0")]).observe().run(10, 10);
     let mut ledger = rig.meter.kept().unwrap().ledger;
     assert!(ledger.is_sound());
-    let container = ledger.pods.values_mut().next().unwrap().containers.get_mut("main").unwrap();
+    let pod = Arc::make_mut(ledger.pods.values_mut().next().unwrap());
+    let container = pod.containers.get_mut("main").unwrap();
     container.totals.post(State::Used, Amount { cost: None, time: Span::from_nanos(1).into() });
     assert!(!ledger.is_sound());
 }

@@ -185,7 +185,7 @@ fn an_impossible_ledger_is_not_sound() {
         it.bill = Cost::from_units(u128::MAX);
     });
     huge.payers.values_mut().for_each(|it| it.totals.post(State::Used, all));
-    huge.pods.values_mut().for_each(|it| it.totals.post(State::Used, all));
+    huge.pods.values_mut().for_each(|it| Arc::make_mut(it).totals.post(State::Used, all));
     huge.held = Cost::from_units(u128::MAX);
     assert_eq!(huge.imbalance(), Cost::ZERO);
     assert!(!huge.is_sound());
