@@ -15,10 +15,9 @@ const ENOUGH_BYTES: usize = 64 * 1024;
 pub(super) struct Impatient<S> {
     stream: S,
     limit: Duration,
-    /// Runs from the first write that had to wait until enough is taken, or everything is written.
-    waiting: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were taken since it runs.
-    taken: usize,
+    /// Runs from the first write that had to wait until enough is taken, or everything is written; with the bytes that were
+    /// taken since.
+    waiting: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 // === impl Impatient ===
@@ -26,7 +25,7 @@ pub(super) struct Impatient<S> {
 impl<S> Impatient<S> {
     /// A connection whose other side has this time for each 64 KiB that it has to wait for.
     pub(super) const fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None, taken: 0 }
+        Self { stream, limit, waiting: None }
     }
 
     /// What came of a write.
@@ -35,28 +34,22 @@ impl<S> Impatient<S> {
         written: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let Poll::Ready(Ok(count)) = written else {
-            return if written.is_pending() { self.poll_patience(context) } else { written };
-        };
-        self.taken = self.taken.saturating_add(count);
-        if self.taken >= ENOUGH_BYTES {
-            self.begin_anew();
+        if written.is_pending() {
+            return self.poll_patience(context);
+        }
+        if let Poll::Ready(Ok(count)) = written {
+            self.waiting.take_if(|(_, taken)| {
+                *taken = taken.saturating_add(count);
+                *taken >= ENOUGH_BYTES
+            });
         }
         written
     }
 
-    fn begin_anew(&mut self) {
-        self.waiting = None;
-        self.taken = 0;
-    }
-
     /// What to answer when a write has to wait.
     fn poll_patience<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if self.waiting.is_none() {
-            self.taken = 0;
-        }
         let limit = self.limit;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let (waiting, _) = self.waiting.get_or_insert_with(|| (Box::pin(tokio::time::sleep(limit)), 0));
         ready!(waiting.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
     }
@@ -98,7 +91,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Hyper flushes when all that it had buffered is written.
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
-        self.begin_anew();
+        self.waiting = None;
         Poll::Ready(flushed)
     }
 

@@ -67,7 +67,7 @@ impl Meter {
 
     fn device_line(&self, open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
         let worked = Worked::new(&open.gpu, &open.claims);
-        let mut holdings = Vec::with_capacity(open.claims.holdings().count());
+        let mut holdings = Vec::with_capacity(open.claims.division.claimants().count());
         holdings
             .extend(open.claims.holdings().map(|(holding, share)| self.holding_line(open, holding, share)));
         DeviceLine {
