@@ -11,7 +11,7 @@
 //!
 //! exactly, in integers. The modules in reading order: [`money`] and [`share`] (amounts, and how they are divided),
 //! [`gpu_model`] and [`pricing`] (names of GPUs, and their rates), [`attribution`] (who has which share), `work` and
-//! `window` (who did what with it, now and over time), [`ledger`] (the accounts), [`meter`] (what fills them),
+//! `window` (who did what with it, now and over time), [`account`] and [`ledger`] (what was counted), [`meter`] (what counts),
 //! [`report`] (the answer).
 
 #![deny(clippy::float_arithmetic)]
@@ -26,6 +26,7 @@ pub mod attribution;
 mod window;
 mod work;
 
+pub mod account;
 pub mod ledger;
 pub mod meter;
 pub mod report;

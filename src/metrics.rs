@@ -32,7 +32,8 @@ use self::families::Families;
 use crate::cost::money::{Cost, GpuTime, Grams, Rate};
 use crate::cost::pricing::{Electricity, EnergyRates, Quote};
 use crate::cost::report::{
-    ContainerLine, DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals, XidLine,
+    ContainerLine, Description, DeviceLine, FormerDevice, PodLine, Report, ShowbackLine, State, Totals,
+    XidLine,
 };
 use crate::observation::{CostLabels, Mig, MigDevice, Span, UnixTime};
 use crate::status::Published;
@@ -240,20 +241,21 @@ fn add_showback(families: &mut Families, line: &ShowbackLine) {
 // === pod ===
 
 fn add_pod(families: &mut Families, line: &PodLine, zero_hold: Span) {
-    about_pod(families, line, line.since);
+    let account = &*line.account;
+    about_pod(families, line, account.since);
     let has_price = line.live && line.unpriced_gpus == 0 || line.rate.nanos_per_hour() > 0;
-    let shown = |counted: f64| if line.age < zero_hold { 0.0 } else { counted };
+    let shown = |counted: f64| if account.age < zero_hold { 0.0 } else { counted };
     add_pod_money(families, line, zero_hold, has_price);
-    let burst = (has_price || line.totals.cost(State::Used).is_some()).then(|| line.burst.dollars());
+    let burst = (has_price || account.totals.cost(State::Used).is_some()).then(|| account.burst.dollars());
     families.add_some(Id::PodBurst, &[], burst.map(shown));
     let is_unpriced = line.rate.nanos_per_hour() == 0 && line.unpriced_gpus > 0;
     families.add_some(Id::PodRate, &[], (!is_unpriced).then(|| line.rate.dollars_per_hour()));
     families.add(Id::PodGpus, &[], unit::from_nano(line.gpus_nanos));
     families.add(Id::PodUnpricedGpus, &[], unit::count(line.unpriced_gpus));
-    families.add_some(Id::PodEnergy, &[], line.energy_millijoules.map(unit::from_milli).map(shown));
-    families.add_some(Id::PodEnergyDollars, &[], line.electricity.cost.map(Cost::dollars).map(shown));
-    families.add_some(Id::PodCo2e, &[], line.electricity.co2e.map(Grams::grams).map(shown));
-    families.add_some(Id::PodLastActive, &[], line.last_active.map(unit::timestamp));
+    families.add_some(Id::PodEnergy, &[], account.energy_millijoules.map(unit::from_milli).map(shown));
+    families.add_some(Id::PodEnergyDollars, &[], account.electricity.cost.map(Cost::dollars).map(shown));
+    families.add_some(Id::PodCo2e, &[], account.electricity.co2e.map(Grams::grams).map(shown));
+    families.add_some(Id::PodLastActive, &[], account.last_active.map(unit::timestamp));
     for device in &line.devices {
         let labels = &[&*device.gpu_uuid, &*device.mig_uuid];
         families.add_some(Id::PodUtilization, labels, device.utilization.map(unit::ratio));
@@ -269,14 +271,16 @@ fn about_pod(families: &mut Families, line: &PodLine, since: UnixTime) {
 
 /// What a pod has cost and how long: by container where containers are told apart.
 fn add_pod_money(families: &mut Families, line: &PodLine, zero_hold: Span, has_price: bool) {
-    if line.containers.is_empty() {
-        return add_states(families, "", &line.totals, has_price, line.age >= zero_hold);
+    let account = &*line.account;
+    let containers = line.containers();
+    if containers.is_empty() {
+        return add_states(families, "", &account.totals, has_price, account.age >= zero_hold);
     }
-    for ContainerLine { name, since, age, totals } in &line.containers {
-        about_pod(families, line, *since);
-        add_states(families, name, totals, false, *age >= zero_hold);
+    for ContainerLine { name, since, age, totals } in containers {
+        about_pod(families, line, since);
+        add_states(families, &name, &totals, false, age >= zero_hold);
     }
-    about_pod(families, line, line.since);
+    about_pod(families, line, account.since);
 }
 
 /// Money and time in every state of what somebody holds, nothing of either until it `is_shown`.
@@ -290,8 +294,9 @@ fn add_states(families: &mut Families, container: &str, totals: &Totals, has_pri
 }
 
 fn add_pod_info(families: &mut Families, line: &PodLine) {
-    let (kind, name) = line.workload.as_ref().map_or(("", ""), |workload| (&workload.kind, &workload.name));
-    let [team, project, model, environment, cost_center, department, task_type] = business(&line.labels);
+    let Description { labels, workload, .. } = &*line.account.description;
+    let (kind, name) = workload.as_ref().map_or(("", ""), |workload| (&workload.kind, &workload.name));
+    let [team, project, model, environment, cost_center, department, task_type] = business(labels);
     let labels: [&str; 10] =
         [kind, name, team, project, model, environment, cost_center, department, task_type, &line.gpu_model];
     families.add(Id::PodInfo, &labels, 1.0);

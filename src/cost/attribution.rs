@@ -7,6 +7,7 @@
 mod containers;
 mod divider;
 mod dynamic;
+mod ground;
 mod listing;
 mod memory;
 mod naming;
@@ -18,15 +19,16 @@ use std::sync::Arc;
 
 use crate::observation::{Gpu, Mig, MigDevice, Observation, Partition, PodKey, Span};
 
+use super::account::Containers;
 use super::report::{Basis, NamedDevice, Sharing, State};
 use super::share::{Division, Share};
 
-pub use self::containers::Containers;
 pub use self::listing::{Held, Identity, Listing};
 pub use self::memory::Memory;
 pub use self::naming::DeviceKey;
 
 use self::divider::Divider;
+use self::ground::Ground;
 use self::naming::Naming;
 
 /// How a GPU is divided among holders.
@@ -116,21 +118,54 @@ pub struct GpuClaims {
 /// What attribution found on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributed {
-    /// The claims on each GPU, in the order of the GPUs given.
-    pub gpus: Vec<GpuClaims>,
+    /// The claims on each GPU, in the order of the GPUs given. What is as it was is the same object.
+    pub gpus: Vec<Arc<GpuClaims>>,
     /// Allocated devices that could not be mapped to a GPU.
     pub unmapped: usize,
     /// Exclusive devices that several pods name, with those who name them.
     pub conflicts: BTreeSet<(DeviceKey, Vec<PodKey>)>,
+    /// From what this follows.
+    ground: Ground,
 }
 
-/// Divides each of `gpus` among its holders.
+/// Divides each of `gpus` among its holders, as `before` where nothing has changed that it depends on. That must be what
+/// came of the observation before, with the same memory.
 #[must_use]
-pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &mut Memory) -> Attributed {
+pub fn attribute(
+    seen: &Observation,
+    gpus: &[Arc<Gpu>],
+    rules: &Rules,
+    memory: &mut Memory,
+    before: Option<&Attributed>,
+) -> Attributed {
+    let ground = Ground::of(seen, gpus, rules);
+    if let Some(before) = before.filter(|before| before.ground == ground) {
+        debug_assert!(before.follows_anew(seen, gpus, rules, memory), "attribution is not what it would be");
+        return before.clone();
+    }
+    let divided = divide(seen, gpus, rules, memory);
+    let known = before.map(|before| &before.gpus[..]).unwrap_or_default();
+    let share = |(at, claims): (usize, GpuClaims)| match known.get(at) {
+        Some(known) if **known == claims => Arc::clone(known),
+        _ => Arc::new(claims),
+    };
+    let gpus = divided.gpus.into_iter().enumerate().map(share).collect();
+    Attributed { gpus, unmapped: divided.unmapped, conflicts: divided.conflicts, ground }
+}
+
+/// What follows from an observation and from what is remembered.
+#[derive(Debug)]
+struct Divided {
+    gpus: Vec<GpuClaims>,
+    unmapped: usize,
+    conflicts: BTreeSet<(DeviceKey, Vec<PodKey>)>,
+}
+
+fn divide(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &mut Memory) -> Divided {
     memory.listen(seen, rules.max_age);
     if seen.allocations.is_none() {
-        let claims = gpus.iter().map(|gpu| unattributed(gpu)).collect();
-        return Attributed { gpus: claims, unmapped: 0, conflicts: BTreeSet::new() };
+        let gpus = gpus.iter().map(|gpu| unattributed(gpu)).collect();
+        return Divided { gpus, unmapped: 0, conflicts: BTreeSet::new() };
     }
     let naming = Naming::read(memory.held(), gpus, seen);
     memory.remember(seen, gpus, &naming);
@@ -144,7 +179,7 @@ pub fn attribute(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &
         unlisted::hide_parts(gpus, &mut claims, parts, slots);
     }
     unlisted::hide(gpus, &mut claims, naming.hidden());
-    Attributed { gpus: claims, unmapped: naming.unmapped(), conflicts }
+    Divided { gpus: claims, unmapped: naming.unmapped(), conflicts }
 }
 
 fn unattributed(gpu: &Gpu) -> GpuClaims {
@@ -154,7 +189,22 @@ fn unattributed(gpu: &Gpu) -> GpuClaims {
     })
 }
 
-// === impl Rules ===
+// === impl Attributed ===
+
+impl Attributed {
+    /// Whether the same would come of it if everything were done anew, and the same were remembered.
+    fn follows_anew(&self, seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &Memory) -> bool {
+        let mut anew = memory.clone();
+        let Divided { gpus, unmapped, conflicts } = divide(seen, gpus, rules, &mut anew);
+        let is_same = |(one, other): (&Arc<GpuClaims>, &GpuClaims)| **one == *other;
+        self.gpus.len() == gpus.len()
+            && self.gpus.iter().zip(&gpus).all(is_same)
+            && (self.unmapped, &self.conflicts) == (unmapped, &conflicts)
+            && *memory == anew
+    }
+}
+
+// === impl MigShare ===
 
 impl MigShare {
     fn of(self, device: &MigDevice, partition: &Partition) -> Share {

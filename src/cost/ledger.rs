@@ -5,19 +5,17 @@
 //! stays for its retention, so that whoever reads the ledger now and then misses none of it. The fields are public for
 //! whoever keeps the ledger over a restart; nobody else adds to them but through its methods.
 
-mod containers;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{CostLabels, Ppm, Span, UnixTime, Uptime, Workload, Xid};
+use crate::observation::{Span, UnixTime, Uptime};
 
-use super::attribution::Containers;
+use super::account::{Containers, State, Totals};
 use super::money::{Amount, Cost, GpuTime};
-use super::pricing::{Electricity, EnergyRates};
-use super::report::{Payer, State, Totals, XidLine};
 
-pub use self::containers::ContainerAccount;
+pub use super::account::{
+    ContainerAccount, Description, DeviceAccount, Payer, PayerAccount, PodAccount, PodId, XidLine,
+};
 
 /// How many payers have a line of their own; what more there are share one, so that the number of series is bounded
 /// and the sum still holds.
@@ -41,8 +39,8 @@ pub struct Ledger {
     pub now: UnixTime,
     /// The GPUs, by UUID.
     pub devices: BTreeMap<Arc<str>, DeviceAccount>,
-    /// The pods that hold something or did so within the retention. A copy of the ledger, as it is made to be written, has
-    /// them in common with it until one of them changes.
+    /// The pods that hold something or did so within the retention. A report and a copy of the ledger, as it is made to be
+    /// written, have them in common with it until something is added to one of them.
     pub pods: BTreeMap<PodId, Arc<PodAccount>>,
     /// Who pays.
     pub payers: BTreeMap<Payer, PayerAccount>,
@@ -54,89 +52,6 @@ pub struct Ledger {
     pub closed: Cost,
     /// How many of those had to go before their retention was over.
     pub dropped_pods: u64,
-}
-
-/// Identity of a pod's account.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodId {
-    /// The namespace.
-    pub namespace: Arc<str>,
-    /// The name.
-    pub name: Arc<str>,
-    /// The UID; empty while nobody tells it.
-    pub uid: Arc<str>,
-}
-
-/// The account of a GPU.
-#[derive(Clone, Debug, Default)]
-pub struct DeviceAccount {
-    /// When it was opened.
-    pub since: UnixTime,
-    /// Money and time by state.
-    pub totals: Totals,
-    /// Rate × elapsed, added up independently of who was charged.
-    pub bill: Cost,
-    /// Energy since the ledger began, over driver reloads.
-    pub energy_millijoules: Option<u128>,
-    /// The driver's last energy reading.
-    pub energy_reading: Option<u64>,
-    /// What its energy cost and emitted since there are terms for that; not part of its bill.
-    pub electricity: Electricity,
-    /// Held time by utilization: low, medium, high.
-    pub bands: [GpuTime; 3],
-    /// Critical errors by XID.
-    pub xids: BTreeMap<u64, XidLine>,
-    /// Time that was charged to nobody because we were not looking.
-    pub unobserved: GpuTime,
-    /// Time that was charged to nobody because the node was started anew, by the wall clock.
-    pub rebooting: GpuTime,
-    /// Time of gaps that was charged as unmeasured.
-    pub recovered: GpuTime,
-}
-
-/// The account of a pod.
-#[derive(Clone, Debug, Default)]
-pub struct PodAccount {
-    /// When it was opened.
-    pub since: UnixTime,
-    /// How long ago that was; never goes back, even where the wall clock does.
-    pub age: Span,
-    /// What the pod was when it last held something.
-    pub description: Description,
-    /// Money and time by state.
-    pub totals: Totals,
-    /// What of that is known to be which container's, by name; the rest is no container's.
-    pub containers: BTreeMap<Arc<str>, ContainerAccount>,
-    /// Work beyond its share.
-    pub burst: Cost,
-    /// Its part of its GPUs' energy.
-    pub energy_millijoules: Option<u128>,
-    /// What that energy cost and emitted; not part of its bill.
-    pub electricity: Electricity,
-    /// When it last did work.
-    pub last_active: Option<UnixTime>,
-    /// Since when it holds nothing; `None` while it holds something.
-    pub ended: Option<Uptime>,
-}
-
-/// The account of a payer.
-#[derive(Clone, Debug, Default)]
-pub struct PayerAccount {
-    /// When it was opened.
-    pub since: UnixTime,
-    /// Money and time by state.
-    pub totals: Totals,
-}
-
-/// What a pod is, beside its name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
-    /// Whose money it is.
-    pub labels: CostLabels,
-    /// The controller above it.
-    pub workload: Option<Workload>,
-    /// The models of its GPUs, sorted.
-    pub gpu_models: BTreeSet<Arc<str>>,
 }
 
 /// One posting: some money and time of one GPU in one state.
@@ -296,63 +211,11 @@ impl Ledger {
     }
 }
 
-// === impl DeviceAccount ===
-
-impl DeviceAccount {
-    /// Counts a critical error.
-    pub fn count(&mut self, xid: Xid) {
-        let line = self.xids.entry(xid.code).or_insert(XidLine { code: xid.code, count: 0, last: xid.at });
-        line.count = line.count.saturating_add(1);
-        line.last = line.last.max(xid.at);
-    }
-
-    /// Begins to count: dollars if there is a price, energy if there is a reading, and then electricity as far as there
-    /// are rates for it.
-    pub fn open(&mut self, priced: bool, energy_millijoules: Option<u64>, rates: Option<&EnergyRates>) {
-        self.totals.open(priced);
-        if let Some(reading) = energy_millijoules {
-            self.energy_reading.get_or_insert(reading);
-            self.energy_millijoules.get_or_insert(0);
-            self.electricity.add(rates.map(|rates| rates.over(0)).unwrap_or_default());
-        }
-    }
-
-    /// Takes in the driver's energy counter and gives what was added since the last reading.
-    ///
-    /// A counter that is lower than before began again from zero when the driver was reloaded.
-    pub fn read_energy(&mut self, reading: u64, rates: Option<&EnergyRates>) -> u128 {
-        let before = self.energy_reading.replace(reading).unwrap_or(reading);
-        let added = u128::from(reading.checked_sub(before).unwrap_or(reading));
-        self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + added);
-        self.electricity.add(rates.map(|rates| rates.over(added)).unwrap_or_default());
-        added
-    }
-
-    /// Adds held time to the band of the utilization it was held at.
-    pub fn add_to_band(&mut self, utilization: Ppm, time: GpuTime) {
-        let band = match utilization.get() {
-            0..300_000 => 0,
-            300_000..=700_000 => 1,
-            _ => 2,
-        };
-        self.bands[band] += time;
-    }
-}
-
-// === impl PodAccount ===
-
-impl PodAccount {
-    /// Adds its part of the energy of one of its GPUs.
-    pub fn add_energy(&mut self, millijoules: u128, rates: Option<&EnergyRates>) {
-        self.energy_millijoules = Some(self.energy_millijoules.unwrap_or(0) + millijoules);
-        self.electricity.add(rates.map(|rates| rates.over(millijoules)).unwrap_or_default());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cost::pricing::PriceModel;
+    use crate::observation::CostLabels;
 
     const RETENTION: Span = Span::from_secs(900);
 

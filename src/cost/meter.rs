@@ -15,9 +15,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::observation::{Fault, Gpu, Health, Observation, Pod, PodKey, Ppm, Span, UnixTime};
+use crate::observation::{Fault, Gpu, Health, Observation, PodKey, Ppm, Span, UnixTime};
 
-use super::attribution::{self, DeviceKey, Rules};
+use super::attribution::{self, DeviceKey, GpuClaims, Rules};
 use super::gpu_model;
 use super::ledger::Ledger;
 use super::pricing::{NodeFacts, PriceModel, PriceSheet};
@@ -26,7 +26,7 @@ use super::window::Window;
 
 pub use self::kept::{Kept, KeptInterval, Price};
 
-use self::open::{Open, OpenGpu};
+use self::open::{Described, Open, OpenGpu};
 
 /// How the meter charges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +79,22 @@ pub struct Meter {
     ledger: Ledger,
     ledger_start: Option<UnixTime>,
     memory: attribution::Memory,
-    windows: BTreeMap<Place, Window>,
-    /// What each holder was charged for the last interval.
-    last: BTreeMap<Place, LastCharge>,
+    recent: BTreeMap<Place, Recent>,
     conflicts: u64,
     open: Option<Open>,
 }
 
 /// A pod on a device.
 type Place = (PodKey, DeviceKey);
+
+/// What is remembered of a holder for a while.
+#[derive(Debug, Default)]
+struct Recent {
+    /// What it did.
+    window: Window,
+    /// What it was charged for the last interval, if it was.
+    last: Option<Arc<LastCharge>>,
+}
 
 // === impl Meter ===
 
@@ -101,8 +108,7 @@ impl Meter {
             ledger: Ledger::default(),
             ledger_start: None,
             memory: attribution::Memory::default(),
-            windows: BTreeMap::new(),
-            last: BTreeMap::new(),
+            recent: BTreeMap::new(),
             conflicts: 0,
             open: None,
         }
@@ -124,7 +130,7 @@ impl Meter {
         self.ledger_start.get_or_insert(seen.wall);
         self.ledger.set_time(seen.wall);
         let before = self.open.take();
-        self.last.clear();
+        self.recent.values_mut().for_each(|recent| recent.last = None);
         if before.as_ref().is_some_and(|open| !open.is_continued_by(seen)) {
             self.ledger.begin_boot(seen.at);
             self.memory.begin_boot();
@@ -144,23 +150,23 @@ impl Meter {
     fn open_interval(&mut self, seen: &Observation, before: Option<&Open>) -> Open {
         let before = before.filter(|open| open.is_continued_by(seen));
         let gpus = known_gpus(seen, before);
-        let attributed = attribution::attribute(seen, &gpus, &self.policy.rules, &mut self.memory);
-        let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
+        let known = before.map(|open| &open.attributed);
+        let attributed = attribution::attribute(seen, &gpus, &self.policy.rules, &mut self.memory, known);
+        let described = Described::new(seen, before);
         let node = NodeFacts::of(&seen.node, gpus.len(), seen.wall, self.prices.catalogue.as_deref());
         let prices = self.prices.on(&node, self.policy.price_model);
-        let open = |(position, (gpu, claims)): (usize, (Arc<Gpu>, _))| {
+        let open = |(position, (gpu, claims)): (usize, (Arc<Gpu>, &Arc<GpuClaims>))| {
             let model = gpu_model::of_product(&gpu.product);
             let quote = prices.quote(&model, position);
-            OpenGpu::new(gpu, model, quote, claims, &pods)
+            OpenGpu::new(gpu, model, quote, Arc::clone(claims), &described)
         };
-        let gpus: Vec<OpenGpu> = gpus.into_iter().zip(attributed.gpus).enumerate().map(open).collect();
+        let gpus: Vec<OpenGpu> = gpus.into_iter().zip(&attributed.gpus).enumerate().map(open).collect();
         Open {
             // What was charged stays charged: an observation from the past opens no time a second time.
             at: before.map_or(seen.at, |open| open.at.max(seen.at)),
             seen: seen.without_gpus(),
             resumed: false,
-            conflicts: attributed.conflicts,
-            unmapped: attributed.unmapped,
+            attributed,
             price_model: prices.price_model(gpus.iter().map(|gpu| &*gpu.model)),
             capacity_type: prices.capacity_type().cloned(),
             energy: self.prices.energy.as_ref().map(|terms| terms.at(seen.wall, &node)),
@@ -207,8 +213,8 @@ impl Meter {
             let account = self.ledger.device(&gpu.gpu.uuid);
             gpu.gpu.xids.iter().for_each(|xid| account.count(*xid));
         }
-        let known = |conflict| before.is_some_and(|open| open.conflicts.contains(conflict));
-        let fresh = next.conflicts.iter().filter(|conflict| !known(conflict)).count();
+        let known = |conflict| before.is_some_and(|open| open.attributed.conflicts.contains(conflict));
+        let fresh = next.attributed.conflicts.iter().filter(|conflict| !known(conflict)).count();
         self.conflicts = self.conflicts.saturating_add(u64::try_from(fresh).unwrap_or(u64::MAX));
     }
 
@@ -216,7 +222,7 @@ impl Meter {
         let held: BTreeSet<_> = next.gpus.iter().flat_map(OpenGpu::pod_ids).collect();
         self.ledger.expire(next.at, self.policy.retention, |pod| held.contains(pod));
         let places: BTreeSet<Place> = next.gpus.iter().flat_map(OpenGpu::places).collect();
-        self.windows.retain(|place, _| places.contains(place));
+        self.recent.retain(|place, _| places.contains(place));
     }
 }
 

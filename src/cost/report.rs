@@ -4,17 +4,17 @@
 //! postings, so the device lines and the showback lines both add up to the bill, and the pod lines to its held part.
 
 mod sharing;
-mod state;
 
 use std::sync::Arc;
 
-use crate::observation::{CostLabels, DeviceId, Fault, Gpu, Node, Ppm, Span, UnixTime, Uptime, Workload};
+use crate::observation::{DeviceId, Fault, Gpu, Node, Ppm, Span, UnixTime, Uptime};
 
 use super::money::{Amount, Cost, GpuTime, Rate};
 use super::pricing::{CapacityType, Electricity, EnergyRates, NodeFacts, PriceModel, PriceSheet, Quote};
 
+pub use super::account::{ContainerAccount, Description, Payer, PodAccount, PodId, State, Totals, XidLine};
+
 pub use self::sharing::{Attribution, Basis, Sharing};
-pub use self::state::{State, Totals};
 
 /// What the ledger says after one observation.
 #[derive(Clone, Debug)]
@@ -149,7 +149,7 @@ pub struct HoldingLine {
     /// How the kubelet named it; nothing for a GPU that is held for another pod's group or by an init container.
     pub named: Arc<[NamedDevice]>,
     /// What it was charged for the last interval; `None` before the first one, and where the last was not charged.
-    pub last: Option<LastCharge>,
+    pub last: Option<Arc<LastCharge>>,
 }
 
 /// A device as the kubelet named it to us.
@@ -182,17 +182,6 @@ pub struct LastCharge {
     pub burst: Cost,
 }
 
-/// One kind of critical error on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct XidLine {
-    /// NVIDIA's number of the error.
-    pub code: u64,
-    /// How often it was reported.
-    pub count: u64,
-    /// When it was last reported.
-    pub last: UnixTime,
-}
-
 /// The ledger of one pod.
 #[derive(Clone, Debug)]
 pub struct PodLine {
@@ -202,27 +191,11 @@ pub struct PodLine {
     pub pod: Arc<str>,
     /// The UID; empty while nobody tells it.
     pub uid: Arc<str>,
-    /// Whose money it is, as of now.
-    pub labels: CostLabels,
-    /// The controller above it.
-    pub workload: Option<Workload>,
+    /// What has been counted of it, and whose money it is. The ledger and its copies have it in common with the report until
+    /// something is added to it.
+    pub account: Arc<PodAccount>,
     /// The model of its GPUs, comma-separated if there are several.
     pub gpu_model: Arc<str>,
-    /// When its account was opened: when its counters were 0.
-    pub since: UnixTime,
-    /// How long ago that was, as far as was ever seen: a wall clock that steps back makes no pod younger.
-    pub age: Span,
-    /// Money and time since then.
-    pub totals: Totals,
-    /// The same by container, sorted by name: what is no container's has an empty one. The lines add up to the pod's;
-    /// there are none where none of it is known to be a container's.
-    pub containers: Vec<ContainerLine>,
-    /// Work beyond its share, in money; not part of any bill.
-    pub burst: Cost,
-    /// Its part of its GPUs' energy in millijoules; `None` if none was measured.
-    pub energy_millijoules: Option<u128>,
-    /// What that energy cost and emitted; not part of its bill.
-    pub electricity: Electricity,
     /// What it costs now per hour.
     pub rate: Rate,
     /// GPUs it holds now, in billionths of a GPU.
@@ -231,8 +204,6 @@ pub struct PodLine {
     pub unpriced_gpus: u32,
     /// What it does on each device now.
     pub devices: Vec<PodDevice>,
-    /// When it last did work; `None` if it never did.
-    pub last_active: Option<UnixTime>,
     /// Whether it still holds a device.
     pub live: bool,
 }
@@ -274,44 +245,26 @@ pub struct ShowbackLine {
     pub totals: Totals,
 }
 
-/// What stands for a namespace and for each business label where too many payers share one line.
-const OTHER: &str = "__other__";
+// === impl PodLine ===
 
-/// Who pays for what.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Payer {
-    /// The namespace; empty for what nobody holds.
-    pub namespace: Arc<str>,
-    /// The business labels; empty for what nobody holds.
-    pub labels: CostLabels,
-    /// The model of the GPU.
-    pub gpu_model: Arc<str>,
-    /// The price model in force; `None` when the GPU is unpriced.
-    pub price_model: Option<PriceModel>,
-}
-
-// === impl Payer ===
-
-impl Payer {
-    /// Whether it is the one who pays for what nobody holds.
+impl PodLine {
+    /// The same money and time by container, sorted by name: what is no container's has an empty one, and a line only where
+    /// there is some. The lines add up to the pod's; there are none where none of it is known to be a container's.
     #[must_use]
-    pub fn is_nobody(&self) -> bool {
-        self.namespace.is_empty()
-    }
-
-    /// The payer who stands for this one and all others that have no line of their own.
-    #[must_use]
-    pub fn among_others(&self) -> Self {
-        let other = || Arc::from(OTHER);
-        let labels = CostLabels {
-            team: other(),
-            project: other(),
-            model: other(),
-            environment: other(),
-            cost_center: other(),
-            department: other(),
-            task_type: other(),
+    pub fn containers(&self) -> Vec<ContainerLine> {
+        let pod = &self.account;
+        if pod.containers.is_empty() {
+            return Vec::new();
+        }
+        let rest = (Arc::default(), ContainerAccount { since: pod.since, totals: pod.of_no_container() });
+        let rest = (!rest.1.totals.is_nothing()).then_some((&rest.0, &rest.1));
+        let line = |(name, account): (&Arc<str>, &ContainerAccount)| {
+            let ContainerAccount { since, totals } = account;
+            // By the pod's clock, which never goes back.
+            let later = Span::from_millis(since.as_millis().saturating_sub(pod.since.as_millis()));
+            let age = Span::from_nanos(pod.age.as_nanos().saturating_sub(later.as_nanos()));
+            ContainerLine { name: Arc::clone(name), since: *since, age, totals: totals.clone() }
         };
-        Self { namespace: other(), labels, ..self.clone() }
+        rest.into_iter().chain(&pod.containers).map(line).collect()
     }
 }

@@ -123,9 +123,12 @@ fn each_gpu_is_shared_in_its_way() {
     assert_eq!((shares(7), bases(7)), (vec![(1, 2); 2], vec![Basis::Claim { pods: 2 }; 2]));
     assert!(line(5).foreign_utilization > Some(Ppm::from_percent(2)), "{:?}", line(5).foreign_utilization);
     assert_eq!(pod("llm-pretrain").gpus_nanos, 2_000_000_000);
-    assert!(pod("reranker").burst > Cost::ZERO);
-    assert_eq!(pod("jupyter").totals.cost(State::Used), Some(Cost::ZERO));
-    assert_eq!(pod("summarizer").totals.cost(State::Unmeasured), Some(pod("summarizer").totals.total_cost()));
+    assert!(pod("reranker").account.burst > Cost::ZERO);
+    assert_eq!(pod("jupyter").account.totals.cost(State::Used), Some(Cost::ZERO));
+    assert_eq!(
+        pod("summarizer").account.totals.cost(State::Unmeasured),
+        Some(pod("summarizer").account.totals.total_cost())
+    );
     assert!(last.devices.iter().all(|line| line.gpu.utilization_source == UtilizationSource::Simulated));
     // The plugin is set up anew.
     let last = run(1_795..=1_805, |_, _| {});

@@ -111,7 +111,7 @@ fn holding(line: &HoldingLine, mig: &Mig, uids: &Uids<'_>) -> Holding {
         of_device: fraction(line.of_device),
         basis: basis(line.basis),
         named: line.named.iter().map(named).collect(),
-        last: line.last.as_ref().map(last_charge),
+        last: line.last.as_deref().map(last_charge),
     }
 }
 

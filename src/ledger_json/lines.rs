@@ -8,23 +8,25 @@ use crate::cost::report::{self, PodLine, ShowbackLine, State};
 use crate::observation::CostLabels;
 
 pub(super) fn pod(line: &PodLine) -> wire::PodLine {
-    let workload = line.workload.as_ref();
+    let account = &*line.account;
+    let description = &*account.description;
+    let workload = description.workload.as_ref();
     wire::PodLine {
         namespace: line.namespace.as_ref().into(),
         pod: line.pod.as_ref().into(),
         pod_uid: line.uid.as_ref().into(),
         live: line.live,
-        labels: labels(&line.labels),
+        labels: labels(&description.labels),
         workload: workload
             .map(|it| Workload { kind: it.kind.as_ref().into(), name: it.name.as_ref().into() }),
         gpu_model: line.gpu_model.as_ref().into(),
         dollars_per_hour: line.rate.to_string(),
         gpus: unit::from_nano(line.gpus_nanos),
         unpriced_gpus: line.unpriced_gpus,
-        last_active: line.last_active.map(|at| at.to_string()),
-        totals: totals(&line.totals, &State::HELD),
-        burst_dollars: line.burst.to_string(),
-        electricity: electricity(line.energy_millijoules, line.electricity),
+        last_active: account.last_active.map(|at| at.to_string()),
+        totals: totals(&account.totals, &State::HELD),
+        burst_dollars: account.burst.to_string(),
+        electricity: electricity(account.energy_millijoules, account.electricity),
         devices: line.devices.iter().map(device).collect(),
     }
 }

@@ -82,8 +82,8 @@ impl Said {
         }
         for line in &report.pods {
             let name = format!("pod {}/{} {}", line.namespace, line.pod, line.uid);
-            self.add(&name, &line.totals);
-            self.bursts.insert(name, line.burst.units());
+            self.add(&name, &line.account.totals);
+            self.bursts.insert(name, line.account.burst.units());
         }
         for line in &report.showback {
             let labels = &line.payer.labels;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gpu_cost_exporter::cost::money::{Amount, Cost, GpuTime};
 use gpu_cost_exporter::cost::pricing::Electricity;
-use gpu_cost_exporter::cost::report::{ContainerLine, FormerDevice, PodLine, Report, State, Totals};
+use gpu_cost_exporter::cost::report::{ContainerAccount, FormerDevice, PodLine, Report, State, Totals};
 use gpu_cost_exporter::http::Limits;
 use gpu_cost_exporter::metrics::catalog::{CATALOG, Kind};
 use gpu_cost_exporter::metrics::{self, Format, Level, Process, ProcessReading, Settings};
@@ -45,7 +45,7 @@ fn report_with(name: &str, units: &[u128], times: &[u128]) -> Report {
     }
     report.devices[0].totals = totals.clone();
     report.showback[0].totals = totals.clone();
-    report.pods[0].totals = totals;
+    Arc::make_mut(&mut report.pods[0].account).totals = totals;
     report.pods[0].pod = name.into();
     report
 }
@@ -56,16 +56,14 @@ fn with_containers() -> Report {
     let mut a_second = Totals::default();
     let cost = Some(Cost::from_cents(1));
     a_second.post(State::Used, Amount { cost, time: GpuTime::from_nanos(1_000_000_000) });
-    let pod = &mut report.pods[0];
-    let line = |name: &str, seconds: u64, totals: &Totals| ContainerLine {
-        name: name.into(),
+    let pod = Arc::make_mut(&mut report.pods[0].account);
+    let container = |seconds: u64, totals: Totals| ContainerAccount {
         since: UnixTime::from_millis(pod.since.as_millis() + seconds * 1_000),
-        age: Span::from_secs(86_400 - seconds),
-        totals: totals.clone(),
+        totals,
     };
     let older = pod.totals.minus(&a_second).minus(&a_second);
-    pod.containers =
-        vec![line("", 0, &a_second), line("model", 0, &older), line("sidecar", 86_395, &a_second)];
+    let containers = [("model", container(0, older)), ("sidecar", container(86_395, a_second))];
+    pod.containers = containers.map(|(name, account)| (name.into(), account)).into();
     report
 }
 
@@ -211,7 +209,8 @@ fn pythons_parser_understands_openmetrics() {
 fn each_counter_says_when_it_was_zero() {
     let at = |millis| UnixTime::from_millis(millis);
     let mut report = rich_report::report();
-    (report.devices[0].since, report.pods[0].since) = (at(1_700_000_000_250), at(1_700_000_001_000));
+    report.devices[0].since = at(1_700_000_000_250);
+    Arc::make_mut(&mut report.pods[0].account).since = at(1_700_000_001_000);
     report.showback.iter_mut().for_each(|line| line.since = at(1_700_000_002_000));
     report.former_devices = vec![FormerDevice {
         uuid: "GPU-former".into(),
@@ -334,9 +333,10 @@ fn without_pods_the_bill_is_still_whole() {
 fn a_young_pods_counters_are_held_at_zero() {
     let mut report = rich_report::report();
     let (young, old) = (report.pods[0].pod.to_string(), report.pods[1].pod.to_string());
-    report.pods[0].age = Span::from_millis(59_999);
-    report.pods[1].age = Span::from_secs(60);
-    report.pods.iter_mut().for_each(|pod| pod.energy_millijoules = Some(5_000));
+    for (pod, age) in report.pods.iter_mut().zip([59_999, 60_000]) {
+        let account = Arc::make_mut(&mut pod.account);
+        (account.age, account.energy_millijoules) = (Span::from_millis(age), Some(5_000));
+    }
     let held = scrape(&report, Settings { zero_hold: Span::from_secs(60), ..Settings::default() });
     let free = scrape(&report, Settings::default());
     for name in POD_COUNTERS {
@@ -377,7 +377,7 @@ fn containers_are_lines_of_the_pods_money_and_time_alone() {
 #[test]
 fn a_container_has_its_own_beginning() {
     let report = with_containers();
-    let (pod, sidecar) = (report.pods[0].pod.to_string(), report.pods[0].containers[2].since);
+    let (pod, sidecar) = (report.pods[0].pod.to_string(), report.pods[0].containers()[2].since);
     let held = scrape(&report, Settings { zero_hold: Span::from_secs(60), ..Settings::default() });
     for name in &POD_COUNTERS[..2] {
         let of = |container| held.sum(name, &[("pod", &pod), ("container", container)]);
@@ -399,7 +399,7 @@ fn a_container_has_its_own_beginning() {
         }
     }
     let seconds = |time: UnixTime| i64::try_from(time.as_millis() / 1_000).ok();
-    let began = seconds(report.pods[0].since);
+    let began = seconds(report.pods[0].account.since);
     let of = |name: &str, since| (Some(name.to_owned()), since);
     assert_eq!(created, [(None, began), of("model", began), of("sidecar", seconds(sidecar))].into());
 }

@@ -143,7 +143,7 @@ fn all_states_are_there_before_anything_was_charged() {
     report.devices.truncate(1);
     report.devices[0].totals = Totals::default();
     report.pods.truncate(1);
-    report.pods[0].totals = Totals::default();
+    Arc::make_mut(&mut report.pods[0].account).totals = Totals::default();
     let payer = |namespace: &str| Payer {
         namespace: namespace.into(),
         labels: CostLabels::default(),
@@ -257,11 +257,13 @@ fn hostile_report(values: &[&str]) -> Report {
                 gpu_model: key.name.clone(),
                 price_model: None,
             },
-            since: pod.since,
-            totals: pod.totals.clone(),
+            since: pod.account.since,
+            totals: pod.account.totals.clone(),
         });
         let mut line = pod.clone();
-        (line.namespace, line.pod, line.labels) = (key.namespace, key.name, labels);
+        (line.namespace, line.pod) = (key.namespace, key.name);
+        let account = Arc::make_mut(&mut line.account);
+        Arc::make_mut(&mut account.description).labels = labels;
         report.pods.push(line);
     }
     report
@@ -294,7 +296,7 @@ fn lines_of_one_name_become_one_series_with_all_their_money() {
             && labels["pod"].starts_with("chat-")
             && labels["state"] == State::Used.as_str()
     });
-    let once = report.pods[0].totals.cost(State::Used).unwrap().dollars();
+    let once = report.pods[0].account.totals.cost(State::Used).unwrap().dollars();
     assert_eq!(used.map(|(_, value)| *value), Some(2.0 * once));
 }
 

@@ -180,7 +180,9 @@ fn names_are_shown_and_never_run() {
     let attack = "\"><img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
     report.pods[0].pod = attack.into();
     report.pods[0].namespace = attack.into();
-    report.pods[0].labels.team = "</main></body><script>document.title='owned'</script>".into();
+    let account = Arc::make_mut(&mut report.pods[0].account);
+    let labels = &mut Arc::make_mut(&mut account.description).labels;
+    labels.team = "</main></body><script>document.title='owned'</script>".into();
     report.devices[0].holdings[0].pod = attack.into();
     report.devices[0].gpu_model = attack.into();
     report.showback[1].payer.namespace = attack.into();

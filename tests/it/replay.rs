@@ -162,9 +162,9 @@ fn write_device(text: &mut String, line: &DeviceLine) {
 fn write_pod(text: &mut String, line: &PodLine) {
     let uid = if line.uid.is_empty() { String::new() } else { format!(" ({})", line.uid) };
     writeln!(text, "\npod {}/{}{uid}", line.namespace, line.pod).unwrap();
-    write_totals(text, &line.totals);
-    if line.burst > Cost::ZERO {
-        writeln!(text, "  {:<13} {:>12.6} $", "burst", line.burst.dollars()).unwrap();
+    write_totals(text, &line.account.totals);
+    if line.account.burst > Cost::ZERO {
+        writeln!(text, "  {:<13} {:>12.6} $", "burst", line.account.burst.dollars()).unwrap();
     }
 }
 

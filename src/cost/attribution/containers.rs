@@ -10,12 +10,9 @@ use crate::observation::{DeviceId, DeviceTarget, PodKey};
 
 use super::naming::{Part, Parts};
 use super::parts::claims;
+use crate::cost::account::Containers;
 use crate::cost::report::NamedDevice;
 use crate::cost::share::{Division, Share};
-
-/// What one pod has of a device, divided among its containers by their names. What is listed for a container without a name is on a part of
-/// that name.
-pub type Containers = Division<Arc<str>>;
 
 /// Divides what `pod` has of a device among the containers for which it is listed; `None` where it is listed for none.
 ///

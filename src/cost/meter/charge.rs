@@ -1,16 +1,17 @@
 //! Charging one GPU for one interval: every unit of its cost and its time is posted exactly once.
 
+use std::sync::Arc;
+
 use crate::observation::{Span, UnixTime};
 
-use super::Meter;
 use super::open::{Holder, OpenGpu};
+use super::{Meter, Recent};
 use crate::cost::attribution::{Claim, Holding};
 use crate::cost::ledger::Charge;
 use crate::cost::money::{Amount, Cost, GpuTime};
 use crate::cost::pricing::EnergyRates;
 use crate::cost::report::{LastCharge, State};
 use crate::cost::share::{Division, Share, scaled};
-use crate::cost::window::Window;
 use crate::cost::work::{Work, Worked};
 
 /// One interval of one GPU.
@@ -120,7 +121,7 @@ impl Meter {
         }
         let charge = piece.shown(at.gpu, holding, at.elapsed, &parts);
         let charge = LastCharge { work: Some(work.fraction()), burst, ..charge };
-        self.last.insert(at.gpu.place(holding), charge);
+        self.recent(at.gpu, holding).last = Some(Arc::new(charge));
         if let Some(utilization) = worked.device_utilization(holding) {
             self.ledger.device(&at.gpu.gpu.uuid).add_to_band(utilization, amount.time);
         }
@@ -128,23 +129,23 @@ impl Meter {
 
     fn charge_unmeasured(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, piece: Piece<'_>) {
         let length = self.policy.idle_window;
-        self.window(gpu, holding).push(elapsed, None, length);
+        self.recent(gpu, holding).window.push(elapsed, None, length);
         let Some(holder) = gpu.holders.get(&holding.pod) else { return };
         let state = if gpu.is_unavailable() { State::Unavailable } else { State::Unmeasured };
         self.post_holders(gpu, (holder, holding), state, piece.amount);
         let charge = piece.shown(gpu, holding, elapsed, &[(state, piece.amount)]);
-        self.last.insert(gpu.place(holding), charge);
+        self.recent(gpu, holding).last = Some(Arc::new(charge));
     }
 
     fn is_idle(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, work: Work) -> bool {
         let (length, threshold) = (self.policy.idle_window, self.policy.idle_threshold);
-        let window = self.window(gpu, holding);
+        let window = &mut self.recent(gpu, holding).window;
         window.push(elapsed, Some(work.ppm()), length);
         window.mean().is_some_and(|mean| mean <= threshold)
     }
 
-    fn window(&mut self, gpu: &OpenGpu, holding: &Holding) -> &mut Window {
-        self.windows.entry(gpu.place(holding)).or_default()
+    fn recent(&mut self, gpu: &OpenGpu, holding: &Holding) -> &mut Recent {
+        self.recent.entry(gpu.place(holding)).or_default()
     }
 
     fn post_holders(

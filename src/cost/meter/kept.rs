@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::open::{Open, OpenGpu};
+use super::open::{Described, Open, OpenGpu};
 use super::{Meter, Policy};
 use crate::cost::attribution;
 use crate::cost::ledger::Ledger;
 use crate::cost::money::Rate;
 use crate::cost::pricing::{EnergyRates, PriceModel, PriceSheet, Quote};
-use crate::observation::{Gpu, Observation, Pod, PodKey, UnixTime};
+use crate::observation::{Gpu, Observation, UnixTime};
 
 /// What outlives the program. What a holder did over the last minute does not: it is judged anew.
 #[derive(Clone, Debug)]
@@ -86,11 +86,11 @@ impl Meter {
     fn reopen(&mut self, interval: &KeptInterval) -> Open {
         let KeptInterval { seen, prices, energy } = interval;
         let open = self.open_interval(seen, None);
-        let pods: BTreeMap<&PodKey, &Pod> = seen.pods.iter().map(|pod| (&pod.key, pod)).collect();
+        let described = Described::new(seen, None);
         let at_price = |gpu: OpenGpu| {
             let OpenGpu { gpu, model, claims, .. } = gpu;
             let price = prices.get(&gpu.uuid).copied();
-            OpenGpu::at_price(gpu, model, price, claims, &pods)
+            OpenGpu::at_price(gpu, model, price, claims, &described)
         };
         let gpus = open.gpus.into_iter().map(at_price).collect();
         Open { resumed: true, gpus, energy: energy.clone(), ..open }

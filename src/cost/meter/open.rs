@@ -1,12 +1,13 @@
 //! An interval that has begun: who holds what, and at which rate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::observation::{CostLabels, Gpu, Health, Observation, Pod, PodKey, Uptime, Workload};
 
 use super::{Place, Price};
-use crate::cost::attribution::{Claim, DeviceKey, GpuClaims, Holding};
+use crate::cost::attribution::{Attributed, Claim, GpuClaims, Holding};
 use crate::cost::ledger::{Description, Ledger, PodId};
 use crate::cost::pricing::{CapacityType, EnergyRates, NodeFacts, PriceModel, Quote};
 use crate::cost::report::Payer;
@@ -20,8 +21,7 @@ pub(super) struct Open {
     /// Whether the program was started anew since, so that nobody looked from then on.
     pub(super) resumed: bool,
     pub(super) gpus: Vec<OpenGpu>,
-    pub(super) conflicts: BTreeSet<(DeviceKey, Vec<PodKey>)>,
-    pub(super) unmapped: usize,
+    pub(super) attributed: Attributed,
     /// What the prices depend on.
     pub(super) node: NodeFacts,
     pub(super) price_model: PriceModel,
@@ -38,9 +38,9 @@ pub(super) struct OpenGpu {
     pub(super) quote: Option<Quote>,
     /// What it costs until the interval is closed; `None` if it is unpriced.
     pub(super) price: Option<Price>,
-    pub(super) claims: GpuClaims,
+    pub(super) claims: Arc<GpuClaims>,
     /// The pods behind the holdings.
-    pub(super) holders: BTreeMap<PodKey, Holder>,
+    pub(super) holders: Arc<BTreeMap<PodKey, Holder>>,
     /// Who pays for what nobody holds.
     pub(super) nobody: Payer,
 }
@@ -51,6 +51,15 @@ pub(super) struct Holder {
     pub(super) id: PodId,
     pub(super) payer: Payer,
     workload: Option<Workload>,
+}
+
+/// Who the pods are behind the holdings of an observation. Of a GPU whose holders are as they were, they are those of the
+/// interval before.
+pub(super) struct Described<'a> {
+    seen: &'a Observation,
+    /// The interval before, if the pods are described as they were then.
+    before: Option<&'a Open>,
+    pods: OnceCell<BTreeMap<&'a PodKey, &'a Pod>>,
 }
 
 // === impl Open ===
@@ -71,11 +80,11 @@ impl OpenGpu {
         gpu: Arc<Gpu>,
         model: Arc<str>,
         quote: Option<Quote>,
-        claims: GpuClaims,
-        pods: &BTreeMap<&PodKey, &Pod>,
+        claims: Arc<GpuClaims>,
+        described: &Described<'_>,
     ) -> Self {
         let price = quote.as_ref().map(Price::of);
-        Self { quote, ..Self::at_price(gpu, model, price, claims, pods) }
+        Self { quote, ..Self::at_price(gpu, model, price, claims, described) }
     }
 
     /// A GPU whose price is known, but not how it was found.
@@ -83,8 +92,8 @@ impl OpenGpu {
         gpu: Arc<Gpu>,
         model: Arc<str>,
         price: Option<Price>,
-        claims: GpuClaims,
-        pods: &BTreeMap<&PodKey, &Pod>,
+        claims: Arc<GpuClaims>,
+        described: &Described<'_>,
     ) -> Self {
         let nobody = Payer {
             namespace: Arc::default(),
@@ -92,10 +101,7 @@ impl OpenGpu {
             gpu_model: Arc::clone(&model),
             price_model: price.map(|price| price.price_model),
         };
-        let holders = claims
-            .holdings()
-            .map(|(holding, _)| (holding.pod.clone(), Holder::new(&holding.pod, &nobody, pods)));
-        let holders = holders.collect();
+        let holders = described.holders(&gpu.uuid, &claims, &nobody);
         Self { gpu, model, quote: None, price, claims, holders, nobody }
     }
 
@@ -139,17 +145,43 @@ impl OpenGpu {
     }
 }
 
+// === impl Described ===
+
+impl<'a> Described<'a> {
+    pub(super) fn new(seen: &'a Observation, before: Option<&'a Open>) -> Self {
+        let before = before.filter(|open| open.seen.pods == seen.pods);
+        Self { seen, before, pods: OnceCell::new() }
+    }
+
+    fn holders(
+        &self,
+        gpu: &Arc<str>,
+        claims: &Arc<GpuClaims>,
+        nobody: &Payer,
+    ) -> Arc<BTreeMap<PodKey, Holder>> {
+        let is_as_it_was =
+            |it: &&OpenGpu| it.gpu.uuid == *gpu && Arc::ptr_eq(&it.claims, claims) && it.nobody == *nobody;
+        if let Some(known) = self.before.and_then(|open| open.gpus.iter().find(is_as_it_was)) {
+            return Arc::clone(&known.holders);
+        }
+        let pods = self.pods.get_or_init(|| self.seen.pods.iter().map(|pod| (&pod.key, pod)).collect());
+        let holder = |holding: &Holding| (holding.pod.clone(), Holder::new(&holding.pod, nobody, pods));
+        Arc::new(claims.holdings().map(|(holding, _)| holder(holding)).collect())
+    }
+}
+
 // === impl Holder ===
 
 impl Holder {
     /// Keeps what the pod is for the time when it is gone.
-    fn describe(&self, gpu_model: &Arc<str>, description: &mut Description) {
+    fn describe(&self, gpu_model: &Arc<str>, description: &mut Arc<Description>) {
         if description.labels != self.payer.labels || description.workload != self.workload {
+            let description = Arc::make_mut(description);
             description.labels = self.payer.labels.clone();
             description.workload.clone_from(&self.workload);
         }
         if !description.gpu_models.contains(gpu_model) {
-            description.gpu_models.insert(Arc::clone(gpu_model));
+            Arc::make_mut(description).gpu_models.insert(Arc::clone(gpu_model));
         }
     }
 

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::observation::{Fault, Gpu, Health, Mig, Observation, Span};
+use crate::observation::{Fault, Gpu, Health, Mig, Observation};
 
 use super::Meter;
 use super::open::{Open, OpenGpu};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
-use crate::cost::ledger::{ContainerAccount, DeviceAccount, PayerAccount, PodAccount, PodId};
+use crate::cost::ledger::{DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
 use crate::cost::report::{
-    ContainerLine, DeviceLine, FormerDevice, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine,
-    State,
+    DeviceLine, FormerDevice, HoldingLine, Payer, PodDevice, PodLine, Report, ShowbackLine, State,
 };
 use crate::cost::share::Share;
 use crate::cost::work::{Work, Worked};
@@ -47,7 +46,7 @@ impl Meter {
             imbalance: self.ledger.imbalance(),
             gpus_seen: seen.gpus.iter().flatten().filter(|gpu| is_shown(gpu)).count(),
             allocations_read_at: seen.allocations.as_ref().map(|allocations| allocations.read_at),
-            unmapped_devices: open.unmapped,
+            unmapped_devices: open.attributed.unmapped,
             allocation_conflicts: self.conflicts,
             facts: open.node.clone(),
             price_model: open.price_model,
@@ -123,7 +122,7 @@ impl Meter {
             of_device: (holding.part.numerator(), holding.part.denominator()),
             basis: holding.basis,
             named: Arc::clone(&holding.named),
-            last: self.last.get(&open.place(holding)).cloned(),
+            last: self.recent.get(&open.place(holding)).and_then(|recent| recent.last.clone()),
         }
     }
 
@@ -167,49 +166,21 @@ fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
     State::UNHELD.into_iter().filter_map(of).collect()
 }
 
-fn pod_line(id: &PodId, account: &PodAccount, held: Option<Held>) -> PodLine {
-    let description = &account.description;
+fn pod_line(id: &PodId, account: &Arc<PodAccount>, held: Option<Held>) -> PodLine {
     let live = held.is_some();
     let held = held.unwrap_or_default();
     PodLine {
         namespace: Arc::clone(&id.namespace),
         pod: Arc::clone(&id.name),
         uid: Arc::clone(&id.uid),
-        labels: description.labels.clone(),
-        workload: description.workload.clone(),
-        gpu_model: description.gpu_models.iter().map(|model| &**model).collect::<Vec<_>>().join(",").into(),
-        since: account.since,
-        age: account.age,
-        totals: account.totals.clone(),
-        containers: container_lines(account),
-        burst: account.burst,
-        energy_millijoules: account.energy_millijoules,
-        electricity: account.electricity,
+        account: Arc::clone(account),
+        gpu_model: account.description.gpu_model(),
         rate: held.rate,
         gpus_nanos: held.gpus_nanos,
         unpriced_gpus: held.unpriced,
         devices: held.devices,
-        last_active: account.last_active,
         live,
     }
-}
-
-/// What a pod has, by container; what is no container's has a line only where there is some.
-fn container_lines(pod: &PodAccount) -> Vec<ContainerLine> {
-    if pod.containers.is_empty() {
-        return Vec::new();
-    }
-    let rest = ContainerAccount { since: pod.since, totals: pod.of_no_container() };
-    let rest = (Arc::default(), rest);
-    let rest = (!rest.1.totals.is_nothing()).then_some((&rest.0, &rest.1));
-    let line = |(name, account): (&Arc<str>, &ContainerAccount)| {
-        let ContainerAccount { since, totals } = account;
-        // By the pod's clock, which never goes back.
-        let later = Span::from_millis(since.as_millis().saturating_sub(pod.since.as_millis()));
-        let age = Span::from_nanos(pod.age.as_nanos().saturating_sub(later.as_nanos()));
-        ContainerLine { name: Arc::clone(name), since: *since, age, totals: totals.clone() }
-    };
-    rest.into_iter().chain(&pod.containers).map(line).collect()
 }
 
 // === impl Held ===

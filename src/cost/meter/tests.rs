@@ -21,7 +21,7 @@ use crate::cost::money::{Amount, Cost, GpuTime, Rate};
 use crate::cost::pricing::{PriceTable, Prices};
 use crate::cost::report::{Attribution, DeviceLine, PodLine, Sharing, State, Totals};
 use crate::observation::{
-    Activity, Allocation, Allocations, DeviceId, DeviceTarget, Memory, Mig, MigDevice, Node, Partition,
+    Activity, Allocation, Allocations, DeviceId, DeviceTarget, Memory, Mig, MigDevice, Node, Partition, Pod,
     PodKey, Process, Uptime, UtilizationSource, Worker,
 };
 

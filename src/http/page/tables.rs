@@ -239,7 +239,8 @@ const WASTE: Column = ("Waste", Content::Number);
 pub(super) fn pods(report: &Report) -> Markup {
     let mut lines: Vec<&PodLine> = report.pods.iter().collect();
     // Those without a price have no cost to be sorted by; their time says how much there is to find out.
-    lines.sort_by_key(|line| std::cmp::Reverse((line.totals.total_cost(), line.totals.total_time())));
+    let spent = |line: &PodLine| (line.account.totals.total_cost(), line.account.totals.total_time());
+    lines.sort_by_key(|line| std::cmp::Reverse(spent(line)));
     let mut unheld = report.devices.iter().flat_map(|line| &line.unheld);
     let is_unattributed = unheld.any(|(state, _)| *state == State::Unattributed);
     let table = Table {
@@ -257,21 +258,22 @@ pub(super) fn pods(report: &Report) -> Markup {
 
 fn pod_row(line: &PodLine) -> Markup {
     let unpriced = line.rate.nanos_per_hour() == 0 && line.unpriced_gpus > 0;
-    let money = Split::of_cost(&line.totals);
+    let totals = &line.account.totals;
+    let money = Split::of_cost(totals);
     html! {
         tr.ended[!line.live] role="row" {
             (head(&pod_name(line)))
-            (cell(TEAM, &or_dash(&line.labels.team)))
+            (cell(TEAM, &or_dash(&line.account.description.labels.team)))
             (cell(GPUS, &html! { @if line.live { (words::gpus(line.gpus_nanos)) } @else { (DASH) } }))
             (cell(RATE, &html! {
                 @if unpriced { span.alarm { "no price" } }
                 @else if line.live { (words::dollars(line.rate.dollars_per_hour())) "/h" }
                 @else { (DASH) }
             }))
-            (cell(COST, &total(&line.totals)))
-            (cell(IDLE, &idle(&line.totals)))
+            (cell(COST, &total(totals)))
+            (cell(IDLE, &idle(totals)))
             (cell(WASTE, &waste(money.held_waste(), &money)))
-            (cell(SPLIT, &split_bar(&line.totals)))
+            (cell(SPLIT, &split_bar(totals)))
         }
     }
 }
@@ -281,7 +283,7 @@ fn pod_name(line: &PodLine) -> Markup {
         span.namespace { (line.namespace) "/" } wbr; (line.pod)
         span.sub {
             @if line.live { "live" } @else { "ended" }
-            @if let Some(workload) = &line.workload { " · " (workload.kind) " " (workload.name) }
+            @if let Some(workload) = &line.account.description.workload { " · " (workload.kind) " " (workload.name) }
         }
     }
 }

@@ -223,7 +223,7 @@ impl WirePod {
             age,
             electricity,
         } = &**account;
-        let Description { labels, workload, gpu_models } = description;
+        let Description { labels, workload, gpu_models } = &**description;
         let parts = |Workload { kind, name }: &Workload| (kind.into(), name.into());
         Self {
             namespace: namespace.into(),
@@ -254,7 +254,7 @@ impl WirePod {
         };
         let account = PodAccount {
             since: UnixTime::from_millis(self.since),
-            description,
+            description: Arc::new(description),
             totals: self.totals.totals(),
             containers: self.containers.into_iter().map(WireContainer::account).collect::<Result<_, _>>()?,
             burst: Cost::from_units(self.burst),

@@ -11,8 +11,8 @@ use gpu_cost_exporter::cost::pricing::{
     Prices, Quote, TokenPrices,
 };
 use gpu_cost_exporter::cost::report::{
-    Attribution, Basis, DeviceLine, HoldingLine, LastCharge, NamedDevice, Payer, PodDevice, PodLine, Report,
-    Sharing, ShowbackLine, State, Totals, XidLine,
+    Attribution, Basis, Description, DeviceLine, HoldingLine, LastCharge, NamedDevice, Payer, PodAccount,
+    PodDevice, PodLine, Report, Sharing, ShowbackLine, State, Totals, XidLine,
 };
 use gpu_cost_exporter::observation::{
     Activity, CostLabels, DeviceId, DeviceTarget, Fault, Gpu, Health, Memory, Mig, MigDevice, Node,
@@ -30,6 +30,9 @@ pub(crate) const HOSTILE: &str = "<script>alert(\"1\")</script>\\\n'&\u{1}";
 
 /// When the ledger and every account in it were opened: a day before.
 const STARTED: UnixTime = UnixTime::from_millis(NOON.as_millis() - 86_400_000);
+
+/// The evening before.
+const SIX_PM: UnixTime = UnixTime::from_millis(NOON.as_millis() - 64_800_000);
 const GIB: u64 = 1 << 30;
 const HOUR: u128 = 3_600_000_000_000;
 
@@ -178,9 +181,9 @@ fn post(report: &mut Report, gpu: usize, holder: Option<usize>, state: State, na
     };
     if let Some(holder) = holder {
         let pod = &mut report.pods[holder];
-        pod.totals.post(state, Amount { cost, time });
+        Arc::make_mut(&mut pod.account).totals.post(state, Amount { cost, time });
         payer.namespace = Arc::clone(&pod.namespace);
-        payer.labels = pod.labels.clone();
+        payer.labels = pod.account.description.labels.clone();
     }
     let line = report.showback.iter_mut().find(|line| line.payer == payer);
     if let Some(line) = line {
@@ -458,7 +461,7 @@ fn charged(
         parts: parts.collect(),
         burst: Cost::from_units(burst),
     };
-    HoldingLine { last: Some(last), ..line }
+    HoldingLine { last: Some(Arc::new(last)), ..line }
 }
 
 fn pods() -> Vec<PodLine> {
@@ -468,65 +471,67 @@ fn pods() -> Vec<PodLine> {
         utilization: utilization.map(Ppm::from_percent),
         memory_used_bytes: memory,
     };
+    let chat = PodAccount {
+        burst: Cost::from_cents(960),
+        energy_millijoules: Some(9_000_000_250),
+        electricity: energy().over(9_000_000_250),
+        ..by("Deployment", "chat", active(team("chat", "production", "inference"), NOON))
+    };
+    let quoted = CostLabels { team: "a \"quoted\" team\\\n".into(), ..CostLabels::default() };
+    let llama = active(team("nlp", "research", "training"), NOON);
     vec![
         PodLine {
-            labels: team("chat", "production", "inference"),
-            workload: Some(Workload { kind: "Deployment".into(), name: "chat".into() }),
-            burst: Cost::from_cents(960),
-            energy_millijoules: Some(9_000_000_250),
-            electricity: energy().over(9_000_000_250),
             rate: rate(200),
             gpus_nanos: 250_000_000,
             devices: vec![gpu(0, Some(100), None)],
-            last_active: Some(NOON),
-            ..pod("inference", "chat-7f9c4-x2x8z", "uid-chat")
+            ..pod("inference", "chat-7f9c4-x2x8z", "uid-chat", chat)
         },
         PodLine {
-            labels: team("search", "production", "inference"),
             rate: rate(200),
             gpus_nanos: 250_000_000,
             devices: vec![gpu(0, Some(0), None)],
-            ..pod("inference", "embed-66b7d-l0p9k", "uid-embed")
+            ..pod(
+                "inference",
+                "embed-66b7d-l0p9k",
+                "uid-embed",
+                of(team("search", "production", "inference")),
+            )
         },
         PodLine {
-            labels: team("nlp", "research", "notebook"),
             rate: Rate::from_nanos_per_hour(4_571_428_571),
             gpus_nanos: 571_428_571,
             devices: vec![PodDevice { mig_uuid: "MIG-4g.40gb-1".into(), ..gpu(1, Some(50), Some(3 * GIB)) }],
-            last_active: Some(NOON),
-            ..pod("research", "notebook-ada", "uid-ada")
+            ..pod("research", "notebook-ada", "uid-ada", active(team("nlp", "research", "notebook"), NOON))
         },
         PodLine {
-            labels: CostLabels { team: "a \"quoted\" team\\\n".into(), ..CostLabels::default() },
             rate: Rate::from_nanos_per_hour(1_142_857_142),
             gpus_nanos: 142_857_142,
             devices: vec![PodDevice { mig_uuid: "MIG-1g.10gb-5".into(), ..gpu(1, None, None) }],
-            ..pod("research", HOSTILE, "")
+            ..pod("research", HOSTILE, "", of(quoted))
         },
         PodLine {
-            labels: team("nlp", "research", "training"),
-            workload: Some(Workload { kind: "Job".into(), name: "llama-finetune".into() }),
             rate: rate(320),
             gpus_nanos: 1_000_000_000,
             devices: vec![gpu(2, Some(75), Some(61 * GIB))],
-            last_active: Some(NOON),
-            ..pod("research", "llama-finetune-0", "uid-llama")
+            ..pod("research", "llama-finetune-0", "uid-llama", by("Job", "llama-finetune", llama))
         },
         PodLine {
-            labels: team("vision", "research", "training"),
             rate: rate(0),
             live: false,
-            last_active: Some(UnixTime::from_millis(NOON.as_millis() - 64_800_000)),
-            ..pod("research", "resnet-0", "uid-resnet")
+            ..pod(
+                "research",
+                "resnet-0",
+                "uid-resnet",
+                active(team("vision", "research", "training"), SIX_PM),
+            )
         },
-        PodLine { live: false, ..pod("research", "short-job", "uid-short") },
+        PodLine { live: false, ..pod("research", "short-job", "uid-short", of(CostLabels::default())) },
         PodLine {
             gpu_model: "nvidia-b300".into(),
             gpus_nanos: 1_000_000_000,
             unpriced_gpus: 1,
             devices: vec![gpu(4, Some(100), Some(61 * GIB))],
-            last_active: Some(NOON),
-            ..pod("research", "b300-benchmark", "uid-b300")
+            ..pod("research", "b300-benchmark", "uid-b300", active(CostLabels::default(), NOON))
         },
     ]
 }
@@ -541,26 +546,39 @@ fn team(team: &str, environment: &str, task_type: &str) -> CostLabels {
     }
 }
 
-fn pod(namespace: &str, name: &str, uid: &str) -> PodLine {
+/// A day's account that nothing is posted to yet, of whoever has these labels.
+fn of(labels: CostLabels) -> PodAccount {
+    PodAccount {
+        since: STARTED,
+        age: Span::from_secs(86_400),
+        description: Arc::new(Description { labels, ..Description::default() }),
+        ..PodAccount::default()
+    }
+}
+
+/// The same of a pod that did work.
+fn active(labels: CostLabels, last: UnixTime) -> PodAccount {
+    PodAccount { last_active: Some(last), ..of(labels) }
+}
+
+/// The same of a pod that something made.
+fn by(kind: &str, name: &str, mut account: PodAccount) -> PodAccount {
+    let workload = Workload { kind: kind.into(), name: name.into() };
+    Arc::make_mut(&mut account.description).workload = Some(workload);
+    account
+}
+
+fn pod(namespace: &str, name: &str, uid: &str, account: PodAccount) -> PodLine {
     PodLine {
         namespace: namespace.into(),
         pod: name.into(),
         uid: uid.into(),
-        labels: CostLabels::default(),
-        workload: None,
+        account: Arc::new(account),
         gpu_model: "nvidia-h100-80gb".into(),
-        since: STARTED,
-        age: Span::from_secs(86_400),
-        totals: Totals::default(),
-        containers: vec![],
-        burst: Cost::ZERO,
-        energy_millijoules: None,
-        electricity: Electricity::default(),
         rate: Rate::default(),
         gpus_nanos: 0,
         unpriced_gpus: 0,
         devices: vec![],
-        last_active: None,
         live: true,
     }
 }

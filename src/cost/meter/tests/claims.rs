@@ -85,8 +85,8 @@ fn without_the_api_server_the_devices_name_tells() {
     });
     rig.hold("whole", &[claimed("c", "gpu-1", None)]);
     rig.hold("part", &[claimed("d", "gpu-0-mig-1g10gb-19-6", None)]).observe().run(70, 10);
-    assert_eq!(cents(&rig.pod("whole").totals), [("idle", 7)]);
-    assert_eq!(cents(&rig.pod("part").totals), [("unmeasured", 1)]);
+    assert_eq!(cents(&rig.pod("whole").account.totals), [("idle", 7)]);
+    assert_eq!(cents(&rig.pod("part").account.totals), [("unmeasured", 1)]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn pods_that_share_a_claim_have_equal_parts() {
     }
     rig.observe().run(30, 10);
     for pod in ["a", "b", "c"] {
-        assert_eq!(cents(&rig.pod(pod).totals), [("idle", 1)]);
+        assert_eq!(cents(&rig.pod(pod).account.totals), [("idle", 1)]);
     }
     check(&rig, 0, &[("idle", 3)]);
     assert_eq!(rig.device(0).holdings[0].basis, Basis::Claim { pods: 3 });
@@ -184,7 +184,7 @@ fn consumed_capacity_is_a_part_of_the_whole() {
     rig.hold("b", &[claimed("big", "gpu-0", Some("s-2"))]);
     rig.hold("c", &[claimed("big", "gpu-0", Some("s-2"))]).observe().run(40, 10);
     for pod in ["a", "b", "c"] {
-        assert_eq!(cents(&rig.pod(pod).totals), [("idle", 1)]);
+        assert_eq!(cents(&rig.pod(pod).account.totals), [("idle", 1)]);
     }
     check(&rig, 0, &[("idle", 3), ("unallocated", 1)]);
     assert_eq!(rig.device(0).holdings[1].basis, Basis::Memory { bytes: 20 * GIB, of: 80 * GIB });
@@ -198,8 +198,8 @@ fn claims_on_parts_of_which_nobody_says_how_large_they_are_have_equal_ones() {
     rig.publish(vec![published("gpu-0", Some("GPU-0"))], claims);
     rig.hold("a", &[claimed("one", "gpu-0", Some("s-1"))]);
     rig.hold("b", &[claimed("other", "gpu-0", Some("s-2"))]).observe().run(20, 10);
-    assert_eq!(cents(&rig.pod("a").totals), [("idle", 1)]);
-    assert_eq!(cents(&rig.pod("b").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("a").account.totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("b").account.totals), [("idle", 1)]);
     assert_eq!(rig.report().allocation_conflicts, 0);
 }
 
@@ -257,8 +257,8 @@ fn two_claims_on_one_whole_device_are_a_conflict() {
     rig.publish(vec![published("gpu-0", Some("GPU-0"))], claims.to_vec());
     rig.hold("old", &[claimed("c", "gpu-0", None)]).observe().run(10, 10);
     rig.hold("new", &[claimed("d", "gpu-0", None)]).observe().run(10, 10);
-    assert_eq!(cents(&rig.pod("old").totals), [("idle", 1)]);
-    assert_eq!(cents(&rig.pod("new").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("old").account.totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("new").account.totals), [("idle", 1)]);
     assert_eq!(rig.report().allocation_conflicts, 1);
 }
 
@@ -276,7 +276,7 @@ fn a_pod_that_is_not_listed_keeps_a_claim_that_it_shares() {
     rig.answering_since = rig.seen.at;
     rig.free("a").observe().run(20, 10);
     assert_eq!(
-        (cents(&rig.pod("a").totals), cents(&rig.pod("b").totals)),
+        (cents(&rig.pod("a").account.totals), cents(&rig.pod("b").account.totals)),
         (vec![("idle", 2)], vec![("idle", 2)])
     );
 }

@@ -31,8 +31,8 @@ impl Rig {
 
     /// Cents of a pod by container and state.
     fn containers(&self, pod: &str) -> Vec<(String, Vec<(&'static str, u64)>)> {
-        let lines = self.pod(pod).containers.iter();
-        lines.map(|line| (line.name.to_string(), cents(&line.totals))).collect()
+        let lines = self.pod(pod).containers();
+        lines.iter().map(|line| (line.name.to_string(), cents(&line.totals))).collect()
     }
 
     #[track_caller]
@@ -55,7 +55,7 @@ fn each_container_pays_for_its_own_gpus() {
         "job",
         &[("serve", &[("idle", 10)]), ("train", &[("used", 4), ("underused", 6), ("idle", 10)])],
     );
-    assert_eq!(rig.pod("job").containers[0].since, UnixTime::from_millis(1_000));
+    assert_eq!(rig.pod("job").containers()[0].since, UnixTime::from_millis(1_000));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn the_last_unit_of_what_cannot_be_divided_is_somebodys() {
         rig.hold_in("job", container, &[whole("GPU-0")]);
     }
     rig.observe().later(Span::from_nanos(10)).observe();
-    let times = rig.pod("job").containers.iter().map(|line| line.totals.total_time().nanos());
+    let times = rig.pod("job").containers().into_iter().map(|line| line.totals.total_time().nanos());
     assert_eq!(times.collect::<Vec<_>>(), [3, 3, 4]);
 }
 
@@ -95,7 +95,7 @@ fn slots_are_divided_as_they_are_held_and_so_is_the_pods_work() {
         "job",
         &[("a", &[("used", 1), ("underused", 1)]), ("b", &[("used", 2), ("underused", 1)])],
     );
-    assert_eq!(cents(&rig.pod("job").totals), [("used", 3), ("underused", 2)]);
+    assert_eq!(cents(&rig.pod("job").account.totals), [("used", 3), ("underused", 2)]);
     rig.check_containers("other", &[("main", &[("used", 2)])]);
 }
 
@@ -137,7 +137,7 @@ fn what_is_listed_for_no_container_is_on_a_line_without_one() {
     rig.seen.pods = [member, holder].into();
     rig.hold("reservation", &[whole("GPU-0")]).observe().run(20, 10);
     rig.check_containers("member", &[]);
-    assert_eq!(cents(&rig.pod("member").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("member").account.totals), [("idle", 1)]);
     // It has a GPU by a container, too, from now on.
     rig.hold("member", &[whole("GPU-1")]).observe().run(20, 10);
     rig.check_containers("member", &[("", &[("idle", 2)]), ("main", &[("idle", 2)])]);
@@ -166,7 +166,7 @@ fn what_was_counted_stays_where_it_was_counted_when_the_level_changes() {
     let half = [("idle", 1), ("unmeasured", 1)];
     rig.check_containers("job", &[("", &[("idle", 4)]), ("a", &half), ("b", &half)]);
     // By its own clock a container is as old as its line, not as its pod.
-    let ages = rig.pod("job").containers.iter().map(|line| line.age.as_nanos() / 1_000_000_000);
+    let ages = rig.pod("job").containers().into_iter().map(|line| line.age.as_nanos() / 1_000_000_000);
     assert_eq!(ages.collect::<Vec<_>>(), [40, 10, 10]);
     rig.restart_telling(false).run(20, 10);
     let rest = [("idle", 6), ("unmeasured", 2)];
@@ -205,10 +205,10 @@ fn series(report: &Report) -> Series {
         }
     };
     for pod in &report.pods {
-        if pod.containers.is_empty() {
-            show(pod, "", &pod.totals);
+        if pod.containers().is_empty() {
+            show(pod, "", &pod.account.totals);
         }
-        pod.containers.iter().for_each(|line| show(pod, &line.name, &line.totals));
+        pod.containers().iter().for_each(|line| show(pod, &line.name, &line.totals));
     }
     series
 }
@@ -235,7 +235,7 @@ fn run(history: &[(u64, Observation)], level: impl Fn(usize) -> bool) -> Vec<Arc
 /// The report as it is without containers.
 fn of_pods(report: &Report) -> String {
     let mut report = report.clone();
-    report.pods.iter_mut().for_each(|pod| pod.containers.clear());
+    report.pods.iter_mut().for_each(|pod| Arc::make_mut(&mut pod.account).containers.clear());
     format!("{report:?}")
 }
 
@@ -255,8 +255,8 @@ proptest! {
                     };
                     let of_it = now.iter().filter(|(at, _)| is_its(at));
                     let sum = of_it.fold((0, 0), |sum, (_, part)| (sum.0 + part.0, sum.1 + part.1));
-                    let cost = pod.totals.cost(state).unwrap_or_default().units();
-                    prop_assert_eq!(sum, (cost, pod.totals.time(state).nanos()));
+                    let cost = pod.account.totals.cost(state).unwrap_or_default().units();
+                    prop_assert_eq!(sum, (cost, pod.account.totals.time(state).nanos()));
                 }
             }
             for (at, (cost, time)) in &before {

@@ -64,7 +64,7 @@ fn spent(electricity: Electricity) -> String {
 fn check_spent(rig: &Rig, device: &str, pods: &[(&str, &str)]) {
     assert_eq!(spent(rig.device(0).electricity), device);
     let found: Vec<_> =
-        rig.report().pods.iter().map(|pod| (pod.pod.to_string(), spent(pod.electricity))).collect();
+        rig.report().pods.iter().map(|pod| (pod.pod.to_string(), spent(pod.account.electricity))).collect();
     let expected: Vec<_> = pods.iter().map(|(pod, it)| ((*pod).to_owned(), (*it).to_owned())).collect();
     assert_eq!(found, expected);
 }
@@ -194,7 +194,7 @@ pub(super) fn of_devices(report: &Report) -> Sums {
 }
 
 pub(super) fn of_pods(report: &Report) -> Sums {
-    sums(report.pods.iter().map(|line| (line.energy_millijoules, line.electricity)))
+    sums(report.pods.iter().map(|line| (line.account.energy_millijoules, line.account.electricity)))
 }
 
 fn minus(one: Sums, other: Sums) -> Sums {

@@ -17,11 +17,11 @@ fn time_slicing_charges_slots_and_shows_burst_beside_the_bill() {
     rig.advertised = Some((0..4).map(|n| replica("GPU-h", n)).collect());
     rig.hold("a", &[replica("GPU-h", 1)]).hold("b", &[replica("GPU-h", 3)]).observe().run(HOUR, 10);
 
-    assert_eq!(rig.pod("a").totals.cost(State::Used), Some(Cost::from_cents(200)));
-    assert_eq!(rig.pod("a").totals.total_cost(), Cost::from_cents(200));
-    assert_eq!(rig.pod("a").burst, Cost::from_cents(40));
-    assert_eq!(rig.pod("b").totals.cost(State::Idle), Some(Cost::from_cents(200)));
-    assert_eq!(rig.pod("b").totals.total_cost(), Cost::from_cents(200));
+    assert_eq!(rig.pod("a").account.totals.cost(State::Used), Some(Cost::from_cents(200)));
+    assert_eq!(rig.pod("a").account.totals.total_cost(), Cost::from_cents(200));
+    assert_eq!(rig.pod("a").account.burst, Cost::from_cents(40));
+    assert_eq!(rig.pod("b").account.totals.cost(State::Idle), Some(Cost::from_cents(200)));
+    assert_eq!(rig.pod("b").account.totals.total_cost(), Cost::from_cents(200));
     assert_eq!(rig.device(0).totals.cost(State::Unallocated), Some(Cost::from_cents(400)));
     assert_eq!(rig.device(0).totals.total_cost(), Cost::from_cents(800));
     assert_eq!(
@@ -41,7 +41,7 @@ fn mig_charges_slices_and_keeps_the_unmeasured_apart_from_the_idle() {
     let mut rig = Rig::new(prices, vec![h100]);
     rig.hold("a", &[mig("MIG-a")]).hold("b", &[mig("MIG-b")]).observe().run(HOUR, 10);
 
-    let a = &rig.pod("a").totals;
+    let a = &rig.pod("a").account.totals;
     let eight = Cost::from_cents(800).units();
     let within_rounding = |cost: Option<Cost>, sevenths: u128| {
         // One division per tick may round by less than one unit: 10⁻²² dollars.
@@ -49,11 +49,11 @@ fn mig_charges_slices_and_keeps_the_unmeasured_apart_from_the_idle() {
     };
     assert!(within_rounding(a.cost(State::Used), 2));
     assert!(within_rounding(a.cost(State::Underused), 2));
-    assert!(within_rounding(rig.pod("b").totals.cost(State::Unmeasured), 3));
-    assert_eq!(rig.pod("b").totals.cost(State::Idle), Some(Cost::ZERO));
+    assert!(within_rounding(rig.pod("b").account.totals.cost(State::Unmeasured), 3));
+    assert_eq!(rig.pod("b").account.totals.cost(State::Idle), Some(Cost::ZERO));
     assert_eq!(rig.device(0).totals.cost(State::Stranded), Some(Cost::ZERO));
     assert_eq!(rig.device(0).totals.total_cost(), Cost::from_cents(800));
-    assert_eq!(a.total_cost() + rig.pod("b").totals.total_cost(), Cost::from_cents(800));
+    assert_eq!(a.total_cost() + rig.pod("b").account.totals.total_cost(), Cost::from_cents(800));
 }
 
 /// Ten hours at 60 %, two hours at nothing, twelve hours gone.

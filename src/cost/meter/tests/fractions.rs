@@ -78,8 +78,8 @@ fn over_commitment_is_scaled_to_the_whole_and_said() {
     assert!(!rig.device(0).overcommitted);
     rig.annotated("b", &[on(0, Some(75), None)]).observe().run(20, 10);
     assert!(rig.device(0).overcommitted);
-    assert_eq!(cents(&rig.pod("a").totals), [("idle", 1)]);
-    assert_eq!(cents(&rig.pod("b").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("a").account.totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("b").account.totals), [("idle", 1)]);
     check(&rig, 0, &[("idle", 2)]);
 }
 
@@ -101,7 +101,7 @@ fn a_lost_gpu_keeps_the_parts_of_its_memory() {
     rig.gpu(0).health = Health::Unavailable(Fault::Lost);
     rig.gpu(0).memory = None;
     rig.observe().run(40, 10);
-    assert_eq!(cents(&rig.pod("a").totals), [("unavailable", 1)]);
+    assert_eq!(cents(&rig.pod("a").account.totals), [("unavailable", 1)]);
     check(&rig, 0, &[("unavailable", 4)]);
 }
 
@@ -138,8 +138,8 @@ fn a_reserved_gpu_is_its_groups() {
     };
     rig.seen.pods = [reservation, member("a", 50), member("b", 25)].into();
     rig.hold("gpu-reservation", &[whole("GPU-0")]).observe().run(40, 10);
-    assert_eq!(cents(&rig.pod("a").totals), [("idle", 2)]);
-    assert_eq!(cents(&rig.pod("b").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("a").account.totals), [("idle", 2)]);
+    assert_eq!(cents(&rig.pod("b").account.totals), [("idle", 1)]);
     check(&rig, 0, &[("idle", 3), ("unallocated", 1)]);
     assert!(rig.report().pods.iter().all(|pod| &*pod.pod != "gpu-reservation"));
 }

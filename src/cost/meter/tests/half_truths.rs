@@ -113,8 +113,8 @@ fn what_is_listed_for_another_is_not_kept_for_who_vanished() {
     rig.describe(&[described("old", "uid-1"), described("new", "uid-2")]);
     rig.hold("old", &[whole("GPU-0")]).observe().tick(10);
     rig.free("old").hold("new", &[whole("GPU-0")]).observe().tick(20);
-    assert_eq!(cents(&rig.pod("old").totals), [("idle", 1)]);
-    assert_eq!(cents(&rig.pod("new").totals), [("idle", 2)]);
+    assert_eq!(cents(&rig.pod("old").account.totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("new").account.totals), [("idle", 2)]);
     assert_eq!(rig.report().allocation_conflicts, 0);
 }
 
@@ -177,7 +177,7 @@ fn a_pod_made_anew_under_its_name_does_not_inherit_a_gpu() {
     rig.hold("set-0", &[whole("GPU-1")]).observe().tick(10);
     check(&rig, 0, &[("idle", 1), ("unallocated", 2)]);
     check(&rig, 1, &[("idle", 1), ("unallocated", 2)]);
-    let uids: Vec<_> = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.totals))).collect();
+    let uids: Vec<_> = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.account.totals))).collect();
     assert_eq!(uids, [("uid-1", vec![("idle", 1)]), ("uid-2", vec![("idle", 1)])]);
 }
 
@@ -190,7 +190,7 @@ fn a_pod_made_anew_holds_nothing_before_the_kubelet_lists_it() {
     rig.describe(&[described("set-0", "uid-2")]).observe_stale().later(Span::from_secs(10)).observe_stale();
     rig.observe().tick(10);
     check(&rig, 0, &[("idle", 2), ("unallocated", 1)]);
-    let uids: Vec<_> = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.totals))).collect();
+    let uids: Vec<_> = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.account.totals))).collect();
     assert_eq!(uids, [("uid-1", vec![("idle", 1)]), ("uid-2", vec![("idle", 1)])]);
     // Where both are told at once, what is listed is the new one's.
     rig.describe(&[described("set-0", "uid-3")]).later(Span::from_millis(1)).observe();

@@ -62,7 +62,7 @@ fn the_fifth_example_is_true_to_the_cent() {
         rig.observe_stale();
     }
     check(&rig, 0, &[("used", 2), ("underused", 2)]);
-    assert_eq!(rig.pod("job").totals.total_time(), Span::from_secs(30).into());
+    assert_eq!(rig.pod("job").account.totals.total_time(), Span::from_secs(30).into());
     rig.restart(a100s_at(360)).later(Span::from_secs(90)).observe();
     check(&rig, 0, &[("used", 2), ("underused", 2), ("unmeasured", 9)]);
     rig.later(Span::from_secs(3_600)).observe();
@@ -86,7 +86,7 @@ fn the_sixth_example_is_true_to_the_cent() {
     rig.run(10, 1).restart(a100s_at(360)).run(10, 1);
     let three_seconds = Rate::from_nanos_per_hour(3_600_000_000).over(Span::from_secs(3));
     let pod = rig.pod("short");
-    assert_eq!((pod.totals.total_cost(), pod.live, &*pod.uid), (three_seconds, false, "uid"));
+    assert_eq!((pod.account.totals.total_cost(), pod.live, &*pod.uid), (three_seconds, false, "uid"));
     let teams = rig.report().showback.iter().filter(|line| &*line.payer.labels.team == "ml");
     assert_eq!(teams.map(|line| line.totals.total_cost()).collect::<Vec<_>>(), [three_seconds]);
     assert_eq!(rig.device(0).totals.total_cost(), Cost::from_cents(3));
@@ -139,7 +139,7 @@ fn who_had_ended_before_a_reboot_ends_with_it() {
     rig.restart(a100s_at(360)).seen.boot = "another boot".into();
     rig.seen.at = Uptime::from_nanos(1);
     rig.observe().run(890, 10);
-    assert_eq!(cents(&rig.pod("job").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("job").account.totals), [("idle", 1)]);
     rig.run(20, 10);
     assert!(rig.report().pods.is_empty());
 }

@@ -55,7 +55,7 @@ fn an_account_is_opened_when_its_line_begins() {
     let start = rig.report().wall;
     rig.hold("late", &[whole("GPU-0")]).observe().run(60, 10);
     let report = rig.report();
-    assert_eq!((rig.pod("late").since, rig.device(0).since), (start, report.ledger_start));
+    assert_eq!((rig.pod("late").account.since, rig.device(0).since), (start, report.ledger_start));
     let of = |namespace: &str| {
         report.showback.iter().find(|line| &*line.payer.namespace == namespace).map(|line| line.since)
     };

@@ -360,7 +360,10 @@ pub(super) fn counters(report: &Report) -> BTreeMap<String, u128> {
     };
     report.devices.iter().for_each(|line| totals(format!("device {}", line.gpu.uuid), &line.totals));
     report.former_devices.iter().for_each(|line| totals(format!("device {}", line.uuid), &line.totals));
-    report.pods.iter().for_each(|line| totals(format!("pod {} {}", line.pod, line.uid), &line.totals));
+    report
+        .pods
+        .iter()
+        .for_each(|line| totals(format!("pod {} {}", line.pod, line.uid), &line.account.totals));
     report.showback.iter().for_each(|line| totals(format!("payer {:?}", line.payer), &line.totals));
     let mut device = |uuid: &str, energy: Option<u128>, bands: [GpuTime; 3], gaps: [GpuTime; 3]| {
         counters.insert(format!("energy {uuid}"), energy.unwrap_or(0));
@@ -383,8 +386,11 @@ pub(super) fn counters(report: &Report) -> BTreeMap<String, u128> {
         counters.insert(format!("emission of all {name}"), co2e);
     }
     for line in &report.pods {
-        counters.insert(format!("burst {} {}", line.pod, line.uid), line.burst.units());
-        counters.insert(format!("energy {} {}", line.pod, line.uid), line.energy_millijoules.unwrap_or(0));
+        counters.insert(format!("burst {} {}", line.pod, line.uid), line.account.burst.units());
+        counters.insert(
+            format!("energy {} {}", line.pod, line.uid),
+            line.account.energy_millijoules.unwrap_or(0),
+        );
     }
     counters
 }
@@ -413,7 +419,7 @@ proptest! {
         prop_assert_eq!(sum(last.showback.iter().map(|line| &line.totals)), whole);
         let is_held = |payer: &Payer| !payer.namespace.is_empty();
         let held = last.showback.iter().filter(|line| is_held(&line.payer)).map(|line| &line.totals);
-        prop_assert_eq!(sum(last.pods.iter().map(|line| &line.totals)), sum(held));
+        prop_assert_eq!(sum(last.pods.iter().map(|line| &line.account.totals)), sum(held));
         prop_assert!(reports.iter().all(|report| report.imbalance == Cost::ZERO));
     }
 

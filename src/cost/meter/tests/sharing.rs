@@ -7,8 +7,8 @@ fn two_pods_on_one_exclusive_gpu_are_a_conflict_that_the_newer_pays_for() {
     let mut rig = node(1);
     rig.hold("old", &[whole("GPU-0")]).observe().run(10, 10);
     rig.hold("new", &[whole("GPU-0")]).observe().run(20, 10);
-    assert_eq!(cents(&rig.pod("old").totals), [("idle", 1)]);
-    assert_eq!(cents(&rig.pod("new").totals), [("idle", 2)]);
+    assert_eq!(cents(&rig.pod("old").account.totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("new").account.totals), [("idle", 2)]);
     assert_eq!(rig.report().allocation_conflicts, 1);
 }
 
@@ -18,8 +18,8 @@ fn a_slot_that_two_pods_name_is_the_newer_ones() {
     rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
     rig.hold("old", &[replica("GPU-0", 0), replica("GPU-0", 1)]).observe().run(40, 10);
     rig.hold("new", &[replica("GPU-0", 1)]).observe().run(40, 10);
-    assert_eq!(cents(&rig.pod("old").totals), [("idle", 3)]);
-    assert_eq!(cents(&rig.pod("new").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("old").account.totals), [("idle", 3)]);
+    assert_eq!(cents(&rig.pod("new").account.totals), [("idle", 1)]);
     check(&rig, 0, &[("idle", 4), ("unallocated", 4)]);
     assert_eq!(rig.report().allocation_conflicts, 1);
 }
@@ -30,8 +30,8 @@ fn the_newest_pods_form_of_an_id_is_the_plugins_present_one() {
     rig.hold("whole", &[whole("GPU-0")]).observe().run(10, 10);
     rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
     rig.hold("slot", &[replica("GPU-0", 2)]).observe().run(40, 10);
-    assert_eq!(cents(&rig.pod("whole").totals), [("idle", 1)]);
-    assert_eq!(cents(&rig.pod("slot").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("whole").account.totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("slot").account.totals), [("idle", 1)]);
     check(&rig, 0, &[("idle", 2), ("unallocated", 3)]);
     assert_eq!(rig.report().allocation_conflicts, 1);
 }
@@ -80,7 +80,7 @@ fn those_present_may_share_the_whole_device() {
     rig.meter.policy.rules.sharing_policy = SharingPolicy::Active;
     rig.advertised = Some((0..4).map(|n| replica("GPU-0", n)).collect());
     rig.hold("a", &[replica("GPU-0", 0)]).hold("b", &[replica("GPU-0", 1)]).observe().run(40, 10);
-    assert_eq!(cents(&rig.pod("a").totals), [("idle", 2)]);
+    assert_eq!(cents(&rig.pod("a").account.totals), [("idle", 2)]);
     check(&rig, 0, &[("idle", 4)]);
 }
 
@@ -202,7 +202,7 @@ fn slots_told_by_ids_do_not_depend_on_history() {
             rig.hold("early", &[replica("GPU-0", 0)]).observe().run(3_600, 60).free("early");
         }
         rig.hold("late", &[replica("GPU-0", 3)]).observe().run(3_600, 60);
-        cents(&rig.pod("late").totals)
+        cents(&rig.pod("late").account.totals)
     };
     assert_eq!(run(false), run(true));
 }
@@ -267,7 +267,7 @@ fn whoever_has_a_slot_keeps_it_when_the_plugin_is_switched_to_whole_gpus() {
     rig.hold("a", &[replica("GPU-0", 1)]).observe().run(40, 10);
     rig.advertised = Some(vec![whole("GPU-0")]);
     rig.run(40, 10);
-    assert_eq!(cents(&rig.pod("a").totals), [("idle", 2)]);
+    assert_eq!(cents(&rig.pod("a").account.totals), [("idle", 2)]);
     // Nobody has a slot any more: the GPU is whole again, and what was known of its slots is forgotten.
     rig.free("a").observe();
     rig.advertised = None;

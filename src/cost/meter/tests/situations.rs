@@ -11,7 +11,7 @@ fn a_charge_belongs_to_whoever_held_the_gpu_when_the_interval_began() {
     check(&rig, 0, &[("unallocated", 1)]);
     rig.later(Span::from_secs(10)).free("late").observe();
     check(&rig, 0, &[("idle", 1), ("unallocated", 1)]);
-    assert_eq!(cents(&rig.pod("late").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("late").account.totals), [("idle", 1)]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_new_uid_under_an_old_name_is_a_new_holder() {
     rig.seen.pods = [described("uid-2", "nlp")].into();
     // The interval that is open belongs to the first one still.
     rig.later(Span::from_secs(10)).observe().run(10, 10);
-    let pods = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.totals)));
+    let pods = rig.report().pods.iter().map(|pod| (&*pod.uid, cents(&pod.account.totals)));
     assert_eq!(pods.collect::<Vec<_>>(), [("uid-1", vec![("idle", 3)]), ("uid-2", vec![("idle", 1)])]);
     let payers = rig.report().showback.iter().map(|line| (&*line.payer.labels.team, cents(&line.totals)));
     assert_eq!(payers.collect::<Vec<_>>(), [("nlp", vec![("idle", 1)]), ("vision", vec![("idle", 3)])]);
@@ -101,7 +101,7 @@ fn a_broken_gpu_costs_money_on_its_holders_line() {
     rig.observe().run(20, 10);
     check(&rig, 0, &[("unavailable", 2)]);
     check(&rig, 1, &[("unavailable", 2)]);
-    assert_eq!(cents(&rig.pod("job").totals), [("unavailable", 2)]);
+    assert_eq!(cents(&rig.pod("job").account.totals), [("unavailable", 2)]);
     assert_eq!(rig.device(0).fault, Some(Fault::Lost));
     rig.gpu(0).health = Health::Healthy;
     rig.observe().run(10, 10);
@@ -190,7 +190,7 @@ fn a_long_gap_is_charged_to_nobody_and_counted() {
 fn a_finished_pod_stays_for_its_retention_with_what_it_was() {
     let mut rig = node(1);
     rig.hold("job", &[whole("GPU-0")]).observe().run(10, 10).free("job").observe().run(900, 10);
-    assert_eq!(cents(&rig.pod("job").totals), [("idle", 1)]);
+    assert_eq!(cents(&rig.pod("job").account.totals), [("idle", 1)]);
     assert_eq!((&*rig.pod("job").gpu_model, rig.pod("job").live), ("nvidia-a100-80gb", false));
     rig.run(10, 10);
     assert!(rig.report().pods.is_empty());
@@ -207,7 +207,7 @@ fn energy_is_counted_over_a_driver_reload() {
     }
     // What the first reading already held was used before the ledger began.
     assert_eq!(rig.device(0).energy_millijoules, Some(3_000 + 1_000 + 500));
-    assert_eq!(rig.pod("job").energy_millijoules, Some(4_500));
+    assert_eq!(rig.pod("job").account.energy_millijoules, Some(4_500));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn energy_of_an_unobserved_hour_is_nobodys() {
     rig.gpu(0).energy_millijoules = Some(1_000_000);
     rig.later(Span::from_secs(3_600)).observe();
     rig.run(60, 60);
-    assert_eq!(rig.pod("after").energy_millijoules.unwrap_or(0), 0);
+    assert_eq!(rig.pod("after").account.energy_millijoules.unwrap_or(0), 0);
 }
 
 #[test]
@@ -284,13 +284,13 @@ fn a_pod_was_last_active_when_it_did_more_than_nothing() {
     rig.hold("job", &[whole("GPU-0")]).observe();
     rig.gpu(0).activity = busy(1);
     rig.run(10, 10);
-    assert_eq!(rig.pod("job").last_active, None);
+    assert_eq!(rig.pod("job").account.last_active, None);
     rig.gpu(0).activity = busy(2);
     rig.run(10, 10);
     let then = rig.seen.wall;
     rig.gpu(0).activity = busy(0);
     rig.run(10, 10);
-    assert_eq!(rig.pod("job").last_active, Some(then));
+    assert_eq!(rig.pod("job").account.last_active, Some(then));
 }
 
 #[test]
@@ -300,8 +300,8 @@ fn energy_goes_to_whoever_held_the_gpu_while_it_was_used() {
     rig.hold("first", &[whole("GPU-0")]).observe();
     rig.gpu(0).energy_millijoules = Some(1_000);
     rig.free("first").hold("second", &[whole("GPU-0")]).later(Span::from_secs(10)).observe();
-    assert_eq!(rig.pod("first").energy_millijoules, Some(1_000));
-    assert_eq!(rig.pod("second").energy_millijoules, None);
+    assert_eq!(rig.pod("first").account.energy_millijoules, Some(1_000));
+    assert_eq!(rig.pod("second").account.energy_millijoules, None);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_pod_that_returns_is_not_judged_by_what_it_did_before() {
     rig.hold("job", &[whole("GPU-0")]).observe().run(50, 10).free("job").observe().run(10, 10);
     rig.gpu(0).activity = busy(0);
     rig.hold("job", &[whole("GPU-0")]).observe().run(10, 10);
-    assert_eq!(rig.pod("job").totals.cost(State::Idle), Some(Cost::from_cents(1)));
+    assert_eq!(rig.pod("job").account.totals.cost(State::Idle), Some(Cost::from_cents(1)));
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn a_wall_clock_that_jumps_moves_no_money() {
             rig.seen.wall = UnixTime::from_millis(wall);
             rig.run(600, 10);
         }
-        (cents(&rig.device(0).totals), cents(&rig.pod("p").totals), rig.report().imbalance)
+        (cents(&rig.device(0).totals), cents(&rig.pod("p").account.totals), rig.report().imbalance)
     };
     assert_eq!(history([0, 0, 0]), history([400, -400, 3]));
     assert_eq!(history([0, 0, 0]), history([-1, 36_500, -36_500]));

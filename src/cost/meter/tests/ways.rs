@@ -38,7 +38,8 @@ impl Rig {
 
     /// What each pod pays, and what nobody does.
     fn pays(&self, expected: &[(&str, &[(&'static str, u64)])], rest: &[(&'static str, u64)]) {
-        let pods: Vec<_> = self.report().pods.iter().map(|pod| (&*pod.pod, cents(&pod.totals))).collect();
+        let pods: Vec<_> =
+            self.report().pods.iter().map(|pod| (&*pod.pod, cents(&pod.account.totals))).collect();
         let expected: Vec<_> = expected.iter().map(|(pod, states)| (*pod, states.to_vec())).collect();
         assert_eq!(pods, expected);
         let held = ["used", "underused", "idle", "unmeasured"];
@@ -75,7 +76,7 @@ fn replicas_of_the_page() {
             .works(30, &[("a", 30)])
             .hour();
         rig.pays(&[("a", &[("used", 210)]), ("b", &[("idle", 210)])], &[("unallocated", 420)]);
-        assert_eq!((rig.pod("a").burst, rig.device(0).sharing), (Cost::from_cents(42), sharing));
+        assert_eq!((rig.pod("a").account.burst, rig.device(0).sharing), (Cost::from_cents(42), sharing));
     }
 }
 
@@ -109,7 +110,7 @@ fn annotations_of_the_page() {
     rig.works(60, &[("a", 20), ("b", 40)]).hour();
     let a: &[_] = &[("used", 168), ("underused", 252)];
     rig.pays(&[("a", a), ("b", &[("used", 210)])], &[("unallocated", 210)]);
-    assert_eq!(rig.pod("b").burst, Cost::from_cents(126));
+    assert_eq!(rig.pod("b").account.burst, Cost::from_cents(126));
 
     let mut rig = h100();
     rig.annotate("a", part(Some(90), Some(20))).annotate("b", part(None, Some(40))).hour();

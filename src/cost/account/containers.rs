@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use crate::observation::UnixTime;
 
-use super::PodAccount;
-use crate::cost::attribution::Containers;
+use super::{PodAccount, State, Totals};
 use crate::cost::money::{Amount, Cost, GpuTime};
-use crate::cost::report::{State, Totals};
+use crate::cost::share::Division;
+
+/// What one pod has of a device, divided among its containers by their names. What is listed for a container without a name
+/// is on a part of that name.
+pub type Containers = Division<Arc<str>>;
 
 /// How many containers of a pod have an account, so that the number of series is bounded whatever a pod is made of: two for
 /// each GPU of the largest node. What more there are is on the pod's line without a container.
@@ -39,7 +42,7 @@ impl PodAccount {
     }
 
     /// Adds a charge, and to each container its part of it.
-    pub(super) fn post(
+    pub(in crate::cost) fn post(
         &mut self,
         containers: Option<&Containers>,
         state: State,
@@ -76,7 +79,7 @@ impl PodAccount {
     }
 
     /// Whether its containers have no more than it has, in each state.
-    pub(super) fn has_what_its_containers_have(&self) -> bool {
+    pub(in crate::cost) fn has_what_its_containers_have(&self) -> bool {
         State::ALL.into_iter().all(|state| {
             let accounts = || self.containers.values().map(|account| &account.totals);
             let cost: Cost = accounts().filter_map(|totals| totals.cost(state)).sum();
