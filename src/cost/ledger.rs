@@ -1,6 +1,6 @@
 //! The accounts: what has been charged so far, by device, by pod and by payer.
 //!
-//! A [`Charge`] is posted to all three views at once, and the bill of a GPU is added up on its own, so that the views
+//! A charge is posted to all three views at once ([`Accounts`]), and the bill of a GPU is added up on its own, so that the views
 //! can be held against it. Totals never decrease. A device and a payer stay for ever; a pod that holds nothing any more
 //! stays for its retention, so that whoever reads the ledger now and then misses none of it. The fields are public for
 //! whoever keeps the ledger over a restart; nobody else adds to them but through its methods.
@@ -43,9 +43,9 @@ pub struct Ledger {
     /// written, have them in common with it until something is added to one of them.
     pub pods: BTreeMap<PodId, Arc<PodAccount>>,
     /// Who pays.
-    pub payers: BTreeMap<Payer, PayerAccount>,
+    pub payers: BTreeMap<Arc<Payer>, PayerAccount>,
     /// Payers that have no line of their own.
-    pub folded: BTreeSet<Payer>,
+    pub folded: BTreeSet<Arc<Payer>>,
     /// What was ever charged to pods, added up independently of their accounts.
     pub held: Cost,
     /// What was charged to pods whose accounts are closed.
@@ -54,21 +54,17 @@ pub struct Ledger {
     pub dropped_pods: u64,
 }
 
-/// One posting: some money and time of one GPU in one state.
-#[derive(Clone, Copy, Debug)]
-pub struct Charge<'a> {
-    /// UUID of the GPU.
-    pub gpu: &'a Arc<str>,
-    /// The pod that holds it, if one does.
-    pub pod: Option<&'a PodId>,
-    /// Which of the pod's containers it is, as far as that is known.
-    pub containers: Option<&'a Containers>,
-    /// Who pays.
-    pub payer: &'a Payer,
-    /// What the money was for.
-    pub state: State,
-    /// How much.
-    pub amount: Amount,
+/// The accounts that a charge goes to.
+#[derive(Debug)]
+pub struct Accounts<'a> {
+    /// Of its GPU.
+    pub device: &'a mut DeviceAccount,
+    /// Of the pod that holds it, if one does.
+    pub pod: Option<&'a mut PodAccount>,
+    /// Of who pays.
+    payer: &'a mut Totals,
+    held: &'a mut Cost,
+    now: UnixTime,
 }
 
 // === impl Ledger ===
@@ -79,40 +75,31 @@ impl Ledger {
         self.now = now;
     }
 
-    /// Posts a charge to the account of its GPU, its pod and its payer.
-    pub fn post(&mut self, charge: &Charge<'_>) {
-        let Charge { gpu, pod, containers, payer, state, amount } = *charge;
-        self.device(gpu).totals.post(state, amount);
-        self.payer(payer).post(state, amount);
-        if let Some(pod) = pod {
-            self.held += amount.cost.unwrap_or_default();
-            let now = self.now;
-            self.pod(pod).post(containers, state, amount, now);
+    /// The accounts of a GPU, of the pod that holds a part of it and of who pays for that, each opened if there is none.
+    pub fn accounts(&mut self, gpu: &Arc<str>, pod: Option<&PodId>, payer: &Arc<Payer>) -> Accounts<'_> {
+        let Self { now, devices, pods, payers, folded, held, .. } = self;
+        Accounts {
+            device: device(devices, gpu, *now),
+            pod: pod.map(|id| account(pods, id, *now)),
+            payer: line(payers, folded, payer, *now),
+            held,
+            now: *now,
         }
     }
 
     /// The account of a GPU, opened if there is none.
     pub fn device(&mut self, gpu: &Arc<str>) -> &mut DeviceAccount {
-        let opened = || DeviceAccount { since: self.now, ..DeviceAccount::default() };
-        self.devices.entry(Arc::clone(gpu)).or_insert_with(opened)
+        device(&mut self.devices, gpu, self.now)
     }
 
     /// The account of a pod, opened if there is none.
     pub fn pod(&mut self, pod: &PodId) -> &mut PodAccount {
-        let opened = || Arc::new(PodAccount { since: self.now, ..PodAccount::default() });
-        Arc::make_mut(self.pods.entry(pod.clone()).or_insert_with(opened))
+        account(&mut self.pods, pod, self.now)
     }
 
     /// The totals of a payer, opened if there are none: its own, or those of the others where there are too many.
-    pub fn payer(&mut self, payer: &Payer) -> &mut Totals {
-        let is_full = self.payers.len() >= PAYERS_MAX && !payer.is_nobody();
-        let has_line = !is_full || self.payers.contains_key(payer);
-        if !has_line && self.folded.len() < FOLDED_MAX && !self.folded.contains(payer) {
-            self.folded.insert(payer.clone());
-        }
-        let line = if has_line { payer.clone() } else { payer.among_others() };
-        let opened = || PayerAccount { since: self.now, totals: Totals::default() };
-        &mut self.payers.entry(line).or_insert_with(opened).totals
+    pub fn payer(&mut self, payer: &Arc<Payer>) -> &mut Totals {
+        line(&mut self.payers, &mut self.folded, payer, self.now)
     }
 
     /// How many payers have no line of their own, as far as they are counted.
@@ -122,8 +109,8 @@ impl Ledger {
     }
 
     /// Marks the pods that hold nothing at `now` as ended, and drops those that ended more than `retention` ago, or
-    /// longest ago where too many have ended.
-    pub fn expire(&mut self, now: Uptime, retention: Span, holds: impl Fn(&PodId) -> bool) {
+    /// longest ago where too many have ended. Asks of each pod once, in their order, whether it holds something.
+    pub fn expire(&mut self, now: Uptime, retention: Span, mut holds: impl FnMut(&PodId) -> bool) {
         let wall = self.now;
         for (pod, account) in &mut self.pods {
             let account = Arc::make_mut(account);
@@ -211,6 +198,57 @@ impl Ledger {
     }
 }
 
+fn device<'l>(
+    devices: &'l mut BTreeMap<Arc<str>, DeviceAccount>,
+    gpu: &Arc<str>,
+    now: UnixTime,
+) -> &'l mut DeviceAccount {
+    let opened = || DeviceAccount { since: now, ..DeviceAccount::default() };
+    devices.entry(Arc::clone(gpu)).or_insert_with(opened)
+}
+
+fn account<'l>(
+    pods: &'l mut BTreeMap<PodId, Arc<PodAccount>>,
+    pod: &PodId,
+    now: UnixTime,
+) -> &'l mut PodAccount {
+    let opened = || Arc::new(PodAccount { since: now, ..PodAccount::default() });
+    Arc::make_mut(pods.entry(pod.clone()).or_insert_with(opened))
+}
+
+fn line<'l>(
+    payers: &'l mut BTreeMap<Arc<Payer>, PayerAccount>,
+    folded: &mut BTreeSet<Arc<Payer>>,
+    payer: &Arc<Payer>,
+    now: UnixTime,
+) -> &'l mut Totals {
+    let is_full = payers.len() >= PAYERS_MAX && !payer.is_nobody();
+    let has_line = !is_full || payers.contains_key(payer);
+    if !has_line && folded.len() < FOLDED_MAX && !folded.contains(payer) {
+        folded.insert(Arc::clone(payer));
+    }
+    let key = if has_line { Arc::clone(payer) } else { Arc::new(payer.among_others()) };
+    let opened = || PayerAccount { since: now, totals: Totals::default() };
+    &mut payers.entry(key).or_insert_with(opened).totals
+}
+
+// === impl Accounts ===
+
+impl Accounts<'_> {
+    /// Posts money and time of one state; to the pod's `containers`, too, as far as they are known.
+    pub fn post(&mut self, containers: Option<&Containers>, state: State, amount: Amount) {
+        if amount.is_nothing() {
+            return;
+        }
+        self.device.totals.post(state, amount);
+        self.payer.post(state, amount);
+        if let Some(pod) = &mut self.pod {
+            *self.held += amount.cost.unwrap_or_default();
+            pod.post(containers, state, amount, self.now);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,17 +268,16 @@ mod tests {
     /// A ledger of so many pods, each of which was charged a cent.
     fn ledger(pods: usize) -> Ledger {
         let mut ledger = Ledger::default();
-        let payer = Payer {
+        let payer = Arc::new(Payer {
             namespace: "ns".into(),
             labels: CostLabels::default(),
             gpu_model: "m".into(),
             price_model: Some(PriceModel::OnDemand),
-        };
+        });
         let amount = Amount { cost: Some(Cost::from_cents(1)), time: GpuTime::from_nanos(1) };
         for n in 0..pods {
-            let (gpu, pod) = (&"GPU-0".into(), Some(&pod(n)));
-            let charge = Charge { gpu, pod, containers: None, payer: &payer, state: State::Used, amount };
-            ledger.post(&charge);
+            let gpu = &"GPU-0".into();
+            ledger.accounts(gpu, Some(&pod(n)), &payer).post(None, State::Used, amount);
             ledger.device(gpu).bill += Cost::from_cents(1);
         }
         ledger

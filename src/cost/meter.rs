@@ -12,21 +12,23 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
-use crate::observation::{Fault, Gpu, Health, Observation, PodKey, Ppm, Span, UnixTime};
+use crate::observation::{Fault, Gpu, Health, Observation, Ppm, Span, UnixTime, Uptime};
 
-use super::attribution::{self, DeviceKey, GpuClaims, Rules};
+use super::attribution::{self, GpuClaims, Rules};
 use super::gpu_model;
 use super::ledger::Ledger;
 use super::pricing::{NodeFacts, PriceModel, PriceSheet};
-use super::report::{LastCharge, Report};
-use super::window::Window;
+use super::report::Report;
+use super::work::Worked;
 
 pub use self::kept::{Kept, KeptInterval, Price};
 
-use self::open::{Described, Open, OpenGpu};
+use self::charge::Interval;
+use self::open::{Described, Held, Open, OpenGpu, Recent};
 
 /// How the meter charges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,21 +81,8 @@ pub struct Meter {
     ledger: Ledger,
     ledger_start: Option<UnixTime>,
     memory: attribution::Memory,
-    recent: BTreeMap<Place, Recent>,
     conflicts: u64,
     open: Option<Open>,
-}
-
-/// A pod on a device.
-type Place = (PodKey, DeviceKey);
-
-/// What is remembered of a holder for a while.
-#[derive(Debug, Default)]
-struct Recent {
-    /// What it did.
-    window: Window,
-    /// What it was charged for the last interval, if it was.
-    last: Option<Arc<LastCharge>>,
 }
 
 // === impl Meter ===
@@ -108,7 +97,6 @@ impl Meter {
             ledger: Ledger::default(),
             ledger_start: None,
             memory: attribution::Memory::default(),
-            recent: BTreeMap::new(),
             conflicts: 0,
             open: None,
         }
@@ -129,20 +117,22 @@ impl Meter {
     pub fn observe(&mut self, seen: &Observation) -> Arc<Report> {
         self.ledger_start.get_or_insert(seen.wall);
         self.ledger.set_time(seen.wall);
-        let before = self.open.take();
-        self.recent.values_mut().for_each(|recent| recent.last = None);
+        let mut before = self.open.take();
         if before.as_ref().is_some_and(|open| !open.is_continued_by(seen)) {
             self.ledger.begin_boot(seen.at);
             self.memory.begin_boot();
         }
-        let next = self.open_interval(seen, before.as_ref());
-        next.gpus.iter().for_each(|gpu| gpu.open_accounts(&mut self.ledger, next.energy.as_ref()));
-        if let Some(open) = &before {
-            self.close_interval(open, &next, seen.wall);
+        let mut next = self.open_interval(seen, before.as_ref());
+        for gpu in &next.gpus {
+            gpu.open_accounts(&mut self.ledger, next.energy.as_ref(), before.as_ref());
+        }
+        if let Some(open) = &mut before {
+            self.close_interval(open, &mut next, seen.wall);
         }
         self.count_events(&next, before.as_ref());
-        self.forget_the_gone(&next);
-        let report = self.summary(seen, &next);
+        let holders = next.holders();
+        self.expire(&holders, next.at);
+        let report = self.summary(seen, &next, &holders);
         self.open = Some(next);
         Arc::new(report)
     }
@@ -175,27 +165,36 @@ impl Meter {
         }
     }
 
-    fn close_interval(&mut self, open: &Open, next: &Open, wall: UnixTime) {
+    fn close_interval(&mut self, open: &mut Open, next: &mut Open, wall: UnixTime) {
         if !open.is_continued_by(&next.seen) {
             return self.count_reboot(open, wall);
         }
-        let elapsed = next.at.since(open.at);
-        for gpu in &open.gpus {
-            let Some(now) = next.gpus.iter().find(|now| now.gpu.uuid == gpu.gpu.uuid) else { continue };
-            let energy = open.energy.as_ref();
-            if elapsed > self.policy.max_gap {
-                self.ledger.device(&gpu.gpu.uuid).unobserved += elapsed.into();
-                // The GPU's energy is known, whose it was is not.
-                self.read_energy(now, energy);
-            } else if elapsed > self.policy.longest_interval || open.resumed && !elapsed.is_zero() {
-                self.ledger.device(&gpu.gpu.uuid).recovered += elapsed.into();
-                let division = gpu.claims.over_gap(&now.claims);
-                self.charge_gap(gpu, &division, elapsed);
-                self.add_energy((gpu, now), &division, energy);
-            } else if !elapsed.is_zero() {
-                self.charge_measured(gpu, now, elapsed, wall);
-                self.add_energy((gpu, now), &gpu.claims.division, energy);
+        let (elapsed, rates) = (next.at.since(open.at), open.energy.as_ref());
+        for gpu in &mut open.gpus {
+            let Some(now) = next.gpus.iter_mut().find(|now| now.gpu.uuid == gpu.gpu.uuid) else { continue };
+            let mut recent = mem::take(&mut gpu.recent);
+            for recent in &mut recent {
+                recent.last = None;
             }
+            let interval = Interval { gpu, now, elapsed, wall, rates };
+            self.close_interval_of(interval, open.resumed, &mut recent);
+            now.remember(gpu, recent);
+        }
+    }
+
+    fn close_interval_of(&mut self, at: Interval<'_>, resumed: bool, recent: &mut [Recent]) {
+        let Interval { gpu, now, elapsed, .. } = at;
+        if elapsed > self.policy.max_gap {
+            self.ledger.device(&gpu.gpu.uuid).unobserved += elapsed.into();
+            // The GPU's energy is known, whose it was is not.
+            self.read_energy(now, at.rates);
+        } else if elapsed > self.policy.longest_interval || resumed && !elapsed.is_zero() {
+            // Nobody looked, but not for long: it is charged to those who were there before and are after.
+            self.ledger.device(&gpu.gpu.uuid).recovered += elapsed.into();
+            self.charge(at, &gpu.claims.over_gap(&now.claims), None, recent);
+        } else if !elapsed.is_zero() {
+            let worked = Worked::new(&now.gpu, &gpu.claims);
+            self.charge(at, &gpu.claims.division, Some(&worked), recent);
         }
     }
 
@@ -218,11 +217,13 @@ impl Meter {
         self.conflicts = self.conflicts.saturating_add(u64::try_from(fresh).unwrap_or(u64::MAX));
     }
 
-    fn forget_the_gone(&mut self, next: &Open) {
-        let held: BTreeSet<_> = next.gpus.iter().flat_map(OpenGpu::pod_ids).collect();
-        self.ledger.expire(next.at, self.policy.retention, |pod| held.contains(pod));
-        let places: BTreeSet<Place> = next.gpus.iter().flat_map(OpenGpu::places).collect();
-        self.recent.retain(|place, _| places.contains(place));
+    /// Closes the accounts of those who hold nothing and did so for too long.
+    fn expire(&mut self, holders: &[Held<'_>], now: Uptime) {
+        let mut holders = holders.iter().map(|held| &held.holder.id).peekable();
+        self.ledger.expire(now, self.policy.retention, |pod| {
+            while holders.next_if(|held| *held < pod).is_some() {}
+            holders.peek().is_some_and(|held| *held == pod)
+        });
     }
 }
 

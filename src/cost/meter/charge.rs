@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::observation::{Span, UnixTime};
 
-use super::open::{Holder, OpenGpu};
-use super::{Meter, Recent};
+use super::open::{Holder, OpenGpu, Recent};
+use super::{Meter, Policy};
 use crate::cost::attribution::{Claim, Holding};
-use crate::cost::ledger::Charge;
+use crate::cost::ledger::Accounts;
 use crate::cost::money::{Amount, Cost, GpuTime};
 use crate::cost::pricing::EnergyRates;
 use crate::cost::report::{LastCharge, State};
@@ -16,10 +16,15 @@ use crate::cost::work::{Work, Worked};
 
 /// One interval of one GPU.
 #[derive(Clone, Copy)]
-struct Interval<'a> {
-    gpu: &'a OpenGpu,
-    elapsed: Span,
-    wall: UnixTime,
+pub(super) struct Interval<'a> {
+    /// The GPU as it was when the interval began.
+    pub(super) gpu: &'a OpenGpu,
+    /// The GPU as it is when the interval ends.
+    pub(super) now: &'a OpenGpu,
+    pub(super) elapsed: Span,
+    pub(super) wall: UnixTime,
+    /// What energy costs and emits; `None` if nobody has said.
+    pub(super) rates: Option<&'a EnergyRates>,
 }
 
 /// What one claim on a GPU comes to in an interval.
@@ -28,46 +33,33 @@ struct Piece<'a> {
     claim: &'a Claim,
     share: Share,
     amount: Amount,
+    /// `None` where the GPU's energy was not read.
+    millijoules: Option<u128>,
 }
 
 // === impl Meter ===
 
 impl Meter {
-    /// Charges an interval by what was measured in it.
-    pub(super) fn charge_measured(&mut self, gpu: &OpenGpu, now: &OpenGpu, elapsed: Span, wall: UnixTime) {
-        let interval = Interval { gpu, elapsed, wall };
-        let worked = Worked::new(&now.gpu, &gpu.claims);
-        for piece in self.pieces(gpu, &gpu.claims.division, elapsed) {
-            match piece.claim {
-                Claim::Nobody(state) => self.post_nobodys(gpu, *state, piece.amount),
-                Claim::Holder(holding) => self.charge_holding(interval, holding, &worked, piece),
-            }
-        }
-    }
-
-    /// Charges an interval in which nobody looked, but not for long: to those who were there before and are after.
-    pub(super) fn charge_gap(&mut self, gpu: &OpenGpu, division: &Division<Claim>, elapsed: Span) {
-        for piece in self.pieces(gpu, division, elapsed) {
-            match piece.claim {
-                Claim::Nobody(state) => self.post_nobodys(gpu, *state, piece.amount),
-                Claim::Holder(holding) => self.charge_unmeasured(gpu, holding, elapsed, piece),
-            }
-        }
-    }
-
-    /// Adds the energy since the last reading to the GPU and, as its cost is divided, to its holders: what it draws while
-    /// they do nothing is theirs, too. What nobody holds stays with the GPU.
-    pub(super) fn add_energy(
+    /// Charges an interval as the GPU was divided in it: by what was measured, or where nothing was, for being there.
+    ///
+    /// What is `recent` is of the holders at its beginning; `division` has no other ones, in the same order.
+    pub(super) fn charge(
         &mut self,
-        (gpu, now): (&OpenGpu, &OpenGpu),
+        at: Interval<'_>,
         division: &Division<Claim>,
-        rates: Option<&EnergyRates>,
+        worked: Option<&Worked<'_>>,
+        recent: &mut [Recent],
     ) {
-        let Some(added) = self.read_energy(now, rates) else { return };
-        for (claim, part) in division.split(added) {
-            let Claim::Holder(holding) = claim else { continue };
-            let Some(holder) = gpu.holders.get(&holding.pod) else { continue };
-            self.ledger.pod(&holder.id).add_energy(part, rates);
+        let mut held = at.gpu.held().zip(recent);
+        for piece in self.pieces(at, division) {
+            match piece.claim {
+                Claim::Nobody(state) => self.charge_nobody(at, *state, piece.amount),
+                Claim::Holder(holding) => {
+                    let is_it = |((_, held, _), _): &((_, &Holding, _), _)| held.is_same_place(holding);
+                    let Some(((holder, ..), recent)) = held.find(is_it) else { continue };
+                    self.charge_holder(at, (holder, holding), worked, piece, recent);
+                }
+            }
         }
     }
 
@@ -78,117 +70,107 @@ impl Meter {
         Some(self.ledger.device(&now.gpu.uuid).read_energy(reading, rates))
     }
 
-    /// Adds the interval to the GPU's bill and cuts it up.
-    fn pieces<'d>(&mut self, gpu: &OpenGpu, division: &'d Division<Claim>, elapsed: Span) -> Vec<Piece<'d>> {
-        let bill = gpu.price.map(|price| price.rate.over(elapsed));
-        self.ledger.device(&gpu.gpu.uuid).bill += bill.unwrap_or_default();
+    /// Adds the interval and its energy to the GPU and cuts them up.
+    fn pieces<'d>(&mut self, at: Interval<'_>, division: &'d Division<Claim>) -> Vec<Piece<'d>> {
+        let bill = at.gpu.price.map(|price| price.rate.over(at.elapsed));
+        self.ledger.device(&at.gpu.gpu.uuid).bill += bill.unwrap_or_default();
+        let energy = self.read_energy(at.now, at.rates);
         let costs = division.split(bill.unwrap_or_default().units());
-        let times = division.split(GpuTime::from(elapsed).nanos());
-        let amount = |cost, time| Amount {
-            cost: bill.map(|_| Cost::from_units(cost)),
-            time: GpuTime::from_nanos(time),
+        let times = division.split(GpuTime::from(at.elapsed).nanos());
+        let energies = division.split(energy.unwrap_or_default());
+        let parts = division.parts().zip(costs).zip(times).zip(energies);
+        let piece = |((((claim, share), (_, cost)), (_, time)), (_, part))| Piece {
+            claim,
+            share,
+            amount: Amount { cost: bill.map(|_| Cost::from_units(cost)), time: GpuTime::from_nanos(time) },
+            millijoules: energy.map(|_| part),
         };
-        let pieces = division.parts().zip(costs.zip(times));
-        pieces
-            .map(|((claim, share), ((_, cost), (_, time)))| Piece {
-                claim,
-                share,
-                amount: amount(cost, time),
-            })
-            .collect()
+        parts.map(piece).collect()
     }
 
-    fn charge_holding(&mut self, at: Interval<'_>, holding: &Holding, worked: &Worked<'_>, piece: Piece<'_>) {
-        let Some(work) = worked.by(holding).filter(|_| !at.gpu.is_unavailable()) else {
-            return self.charge_unmeasured(at.gpu, holding, at.elapsed, piece);
-        };
-        let amount = piece.amount;
-        let idle = self.is_idle(at.gpu, holding, at.elapsed, work);
-        let Some(holder) = at.gpu.holders.get(&holding.pod) else { return };
-        let (used, rest) = amount.cut(work.within());
-        let parts = [(State::Used, used), (if idle { State::Idle } else { State::Underused }, rest)];
-        for (state, part) in parts {
-            self.post_holders(at.gpu, (holder, holding), state, part);
-        }
-
-        let (numerator, denominator) = work.beyond();
-        let burst = scaled(amount.cost.unwrap_or_default().units(), numerator, denominator);
-        let burst = Cost::from_units(burst);
-        let account = self.ledger.pod(&holder.id);
-        account.burst += burst;
-        if work.ppm() > self.policy.idle_threshold {
-            account.last_active = Some(at.wall);
-        }
-        let charge = piece.shown(at.gpu, holding, at.elapsed, &parts);
-        let charge = LastCharge { work: Some(work.fraction()), burst, ..charge };
-        self.recent(at.gpu, holding).last = Some(Arc::new(charge));
-        if let Some(utilization) = worked.device_utilization(holding) {
-            self.ledger.device(&at.gpu.gpu.uuid).add_to_band(utilization, amount.time);
-        }
+    /// What nobody holds. Its part of the energy stays with the GPU.
+    fn charge_nobody(&mut self, at: Interval<'_>, state: State, amount: Amount) {
+        let state = if at.gpu.is_unavailable() { State::Unavailable } else { state };
+        self.ledger.accounts(&at.gpu.gpu.uuid, None, &at.gpu.nobody).post(None, state, amount);
     }
 
-    fn charge_unmeasured(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, piece: Piece<'_>) {
-        let length = self.policy.idle_window;
-        self.recent(gpu, holding).window.push(elapsed, None, length);
-        let Some(holder) = gpu.holders.get(&holding.pod) else { return };
-        let state = if gpu.is_unavailable() { State::Unavailable } else { State::Unmeasured };
-        self.post_holders(gpu, (holder, holding), state, piece.amount);
-        let charge = piece.shown(gpu, holding, elapsed, &[(state, piece.amount)]);
-        self.recent(gpu, holding).last = Some(Arc::new(charge));
-    }
-
-    fn is_idle(&mut self, gpu: &OpenGpu, holding: &Holding, elapsed: Span, work: Work) -> bool {
-        let (length, threshold) = (self.policy.idle_window, self.policy.idle_threshold);
-        let window = &mut self.recent(gpu, holding).window;
-        window.push(elapsed, Some(work.ppm()), length);
-        window.mean().is_some_and(|mean| mean <= threshold)
-    }
-
-    fn recent(&mut self, gpu: &OpenGpu, holding: &Holding) -> &mut Recent {
-        self.recent.entry(gpu.place(holding)).or_default()
-    }
-
-    fn post_holders(
+    /// What a holder has. Its part of the energy is as large as that of the cost: what the GPU draws while they do nothing
+    /// is theirs, too.
+    fn charge_holder(
         &mut self,
-        gpu: &OpenGpu,
+        at: Interval<'_>,
         (holder, holding): (&Holder, &Holding),
-        state: State,
-        amount: Amount,
+        worked: Option<&Worked<'_>>,
+        piece: Piece<'_>,
+        recent: &mut Recent,
     ) {
-        let (gpu, pod, containers) = (&gpu.gpu.uuid, Some(&holder.id), holding.containers.as_deref());
-        self.post(&Charge { gpu, pod, containers, payer: &holder.payer, state, amount });
-    }
-
-    fn post_nobodys(&mut self, gpu: &OpenGpu, state: State, amount: Amount) {
-        let state = if gpu.is_unavailable() { State::Unavailable } else { state };
-        let (pod, containers, payer) = (None, None, &gpu.nobody);
-        self.post(&Charge { gpu: &gpu.gpu.uuid, pod, containers, payer, state, amount });
-    }
-
-    fn post(&mut self, charge: &Charge<'_>) {
-        if !charge.amount.is_nothing() {
-            self.ledger.post(charge);
+        let mut accounts = self.ledger.accounts(&at.gpu.gpu.uuid, Some(&holder.id), &holder.payer);
+        let work = worked.and_then(|worked| worked.by(holding)).filter(|_| !at.gpu.is_unavailable());
+        recent.window.push(at.elapsed, work.map(Work::ppm), self.policy.idle_window);
+        recent.last = Some(Arc::new(match work {
+            Some(work) => {
+                let idle = recent.window.mean().is_some_and(|mean| mean <= self.policy.idle_threshold);
+                let utilization = worked.and_then(|worked| worked.device_utilization(holding));
+                if let Some(utilization) = utilization {
+                    accounts.device.add_to_band(utilization, piece.amount.time);
+                }
+                post_work(&mut accounts, at, (holding, work, idle), piece, &self.policy)
+            }
+            None => post_unmeasured(&mut accounts, at, holding, piece),
+        }));
+        if let (Some(pod), Some(part)) = (accounts.pod, piece.millijoules) {
+            pod.add_energy(part, at.rates);
         }
     }
+}
+
+/// Posts what was used and what was not, and says what was charged.
+fn post_work(
+    accounts: &mut Accounts<'_>,
+    at: Interval<'_>,
+    (holding, work, idle): (&Holding, Work, bool),
+    piece: Piece<'_>,
+    policy: &Policy,
+) -> LastCharge {
+    let (used, rest) = piece.amount.cut(work.within());
+    let parts = [(State::Used, used), (if idle { State::Idle } else { State::Underused }, rest)];
+    for (state, part) in parts {
+        accounts.post(holding.containers.as_deref(), state, part);
+    }
+    let (numerator, denominator) = work.beyond();
+    let burst = scaled(piece.amount.cost.unwrap_or_default().units(), numerator, denominator);
+    let burst = Cost::from_units(burst);
+    if let Some(pod) = &mut accounts.pod {
+        pod.burst += burst;
+        if work.ppm() > policy.idle_threshold {
+            pod.last_active = Some(at.wall);
+        }
+    }
+    LastCharge { work: Some(work.fraction()), burst, ..piece.shown(at, holding, &parts) }
+}
+
+fn post_unmeasured(
+    accounts: &mut Accounts<'_>,
+    at: Interval<'_>,
+    holding: &Holding,
+    piece: Piece<'_>,
+) -> LastCharge {
+    let state = if at.gpu.is_unavailable() { State::Unavailable } else { State::Unmeasured };
+    accounts.post(holding.containers.as_deref(), state, piece.amount);
+    piece.shown(at, holding, &[(state, piece.amount)])
 }
 
 // === impl Piece ===
 
 impl Piece<'_> {
     /// The charge of a holder as it is shown, as long as nobody says what it did.
-    fn shown(
-        &self,
-        gpu: &OpenGpu,
-        holding: &Holding,
-        elapsed: Span,
-        parts: &[(State, Amount)],
-    ) -> LastCharge {
+    fn shown(&self, at: Interval<'_>, holding: &Holding, parts: &[(State, Amount)]) -> LastCharge {
         // No more room than is needed: there is one for every holder.
         let mut shown = Vec::with_capacity(parts.len());
         shown.extend(parts.iter().filter(|(_, amount)| !amount.is_nothing()));
         LastCharge {
-            elapsed,
-            rate: gpu.price.map(|price| price.rate),
+            elapsed: at.elapsed,
+            rate: at.gpu.price.map(|price| price.rate),
             share: (self.share.numerator(), self.share.denominator()),
             of_device: (holding.part.numerator(), holding.part.denominator()),
             work: None,

@@ -1,16 +1,19 @@
 //! An interval that has begun: who holds what, and at which rate.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use crate::observation::{CostLabels, Gpu, Health, Observation, Pod, PodKey, Uptime, Workload};
 
-use super::{Place, Price};
+use super::Price;
 use crate::cost::attribution::{Attributed, Claim, GpuClaims, Holding};
 use crate::cost::ledger::{Description, Ledger, PodId};
 use crate::cost::pricing::{CapacityType, EnergyRates, NodeFacts, PriceModel, Quote};
-use crate::cost::report::Payer;
+use crate::cost::report::{LastCharge, Payer};
+use crate::cost::share::Share;
+use crate::cost::window::Window;
 
 /// What the last observation opened.
 #[derive(Debug)]
@@ -39,18 +42,40 @@ pub(super) struct OpenGpu {
     /// What it costs until the interval is closed; `None` if it is unpriced.
     pub(super) price: Option<Price>,
     pub(super) claims: Arc<GpuClaims>,
-    /// The pods behind the holdings.
-    pub(super) holders: Arc<BTreeMap<PodKey, Holder>>,
+    /// The pods behind the holdings, in their order.
+    holders: Arc<[Holder]>,
+    /// What is remembered of each, in the same order.
+    pub(super) recent: Vec<Recent>,
     /// Who pays for what nobody holds.
-    pub(super) nobody: Payer,
+    pub(super) nobody: Arc<Payer>,
 }
 
 /// A pod that holds something, as its owner describes it at the start of an interval.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) id: PodId,
-    pub(super) payer: Payer,
+    pub(super) payer: Arc<Payer>,
     workload: Option<Workload>,
+}
+
+/// What one holder has of one GPU.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held<'a> {
+    /// The position of the GPU.
+    pub(super) at: usize,
+    pub(super) gpu: &'a OpenGpu,
+    pub(super) holder: &'a Holder,
+    pub(super) holding: &'a Holding,
+    pub(super) share: Share,
+}
+
+/// What is remembered of a holder for a while.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// What it did.
+    pub(super) window: Window,
+    /// What it was charged for the last interval, if it was.
+    pub(super) last: Option<Arc<LastCharge>>,
 }
 
 /// Who the pods are behind the holdings of an observation. Of a GPU whose holders are as they were, they are those of the
@@ -70,6 +95,18 @@ impl Open {
     pub(super) fn is_continued_by(&self, seen: &Observation) -> bool {
         let is_known = !self.resumed || !seen.boot.is_empty() && seen.at >= self.at;
         self.seen.boot == seen.boot && is_known
+    }
+}
+
+impl Open {
+    /// Everybody who holds something, sorted by pod; who holds several devices is there for each.
+    pub(super) fn holders(&self) -> Vec<Held<'_>> {
+        let held = self.gpus.iter().enumerate().flat_map(|(at, gpu)| {
+            gpu.held().map(move |(holder, holding, share)| Held { at, gpu, holder, holding, share })
+        });
+        let mut held: Vec<Held<'_>> = held.collect();
+        held.sort_by(|one, other| one.holder.id.cmp(&other.holder.id));
+        held
     }
 }
 
@@ -95,30 +132,38 @@ impl OpenGpu {
         claims: Arc<GpuClaims>,
         described: &Described<'_>,
     ) -> Self {
-        let nobody = Payer {
+        let nobody = Arc::new(Payer {
             namespace: Arc::default(),
             labels: CostLabels::default(),
             gpu_model: Arc::clone(&model),
             price_model: price.map(|price| price.price_model),
-        };
+        });
         let holders = described.holders(&gpu.uuid, &claims, &nobody);
-        Self { gpu, model, quote: None, price, claims, holders, nobody }
+        let recent = iter::repeat_with(Recent::default).take(holders.len()).collect();
+        Self { gpu, model, quote: None, price, claims, holders, recent, nobody }
     }
 
     /// Opens the accounts of the GPU and its holders, so that their lines are there from their first moment.
-    pub(super) fn open_accounts(&self, ledger: &mut Ledger, energy: Option<&EnergyRates>) {
+    pub(super) fn open_accounts(
+        &self,
+        ledger: &mut Ledger,
+        energy: Option<&EnergyRates>,
+        before: Option<&Open>,
+    ) {
         let (priced, now) = (self.price.is_some(), ledger.now);
         ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules, energy);
-        for holder in self.holders.values() {
+        let has_holders = |before: &Self| Arc::ptr_eq(&self.holders, &before.holders);
+        if before.is_some_and(|open| open.gpus.iter().any(has_holders)) {
+            return;
+        }
+        for (holder, holding, _) in self.held() {
             let account = ledger.pod(&holder.id);
             account.totals.open(priced);
             holder.describe(&self.model, &mut account.description);
-            ledger.payer(&holder.payer).open(priced);
-        }
-        for (holding, _) in self.claims.holdings() {
-            if let (Some(containers), Some(holder)) = (&holding.containers, self.holders.get(&holding.pod)) {
-                ledger.pod(&holder.id).open_containers(containers, priced, now);
+            if let Some(containers) = &holding.containers {
+                account.open_containers(containers, priced, now);
             }
+            ledger.payer(&holder.payer).open(priced);
         }
         if self.claims.division.claimants().any(|claim| matches!(claim, Claim::Nobody(_))) {
             ledger.payer(&self.nobody).open(priced);
@@ -129,19 +174,26 @@ impl OpenGpu {
         self.gpu.health != Health::Healthy
     }
 
-    /// The pods that hold a part of the GPU.
-    pub(super) fn pod_ids(&self) -> impl Iterator<Item = &PodId> {
-        self.holders.values().map(|holder| &holder.id)
+    /// Those who hold a part of the GPU, with what that is.
+    pub(super) fn held(&self) -> impl Iterator<Item = (&Holder, &Holding, Share)> {
+        self.holders
+            .iter()
+            .zip(self.claims.holdings())
+            .map(|(holder, (holding, share))| (holder, holding, share))
     }
 
-    /// The holders and the devices they are on.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
-        self.claims.holdings().map(|(holding, _)| self.place(holding))
-    }
-
-    /// The pod of a holding and the device that it is on.
-    pub(super) fn place(&self, holding: &Holding) -> Place {
-        (holding.pod.clone(), (Arc::clone(&self.gpu.uuid), holding.mig_device.clone()))
+    /// Takes over what is remembered of the holders that were there before.
+    pub(super) fn remember(&mut self, before: &Self, recent: Vec<Recent>) {
+        if Arc::ptr_eq(&self.claims, &before.claims) {
+            self.recent = recent;
+            return;
+        }
+        let place = |holding: &Holding| (holding.pod.clone(), holding.mig_device.clone());
+        let places = before.claims.holdings().map(|(holding, _)| place(holding));
+        let mut known: BTreeMap<_, Recent> = places.zip(recent).collect();
+        let mine =
+            self.claims.holdings().map(|(holding, _)| known.remove(&place(holding)).unwrap_or_default());
+        self.recent = mine.collect();
     }
 }
 
@@ -149,25 +201,36 @@ impl OpenGpu {
 
 impl<'a> Described<'a> {
     pub(super) fn new(seen: &'a Observation, before: Option<&'a Open>) -> Self {
-        let before = before.filter(|open| open.seen.pods == seen.pods);
+        // Whose accounts were opened by another program is looked at again.
+        let before = before.filter(|open| !open.resumed && open.seen.pods == seen.pods);
         Self { seen, before, pods: OnceCell::new() }
     }
 
-    fn holders(
-        &self,
-        gpu: &Arc<str>,
-        claims: &Arc<GpuClaims>,
-        nobody: &Payer,
-    ) -> Arc<BTreeMap<PodKey, Holder>> {
+    fn holders(&self, gpu: &Arc<str>, claims: &Arc<GpuClaims>, nobody: &Payer) -> Arc<[Holder]> {
         let is_as_it_was =
-            |it: &&OpenGpu| it.gpu.uuid == *gpu && Arc::ptr_eq(&it.claims, claims) && it.nobody == *nobody;
+            |it: &&OpenGpu| it.gpu.uuid == *gpu && Arc::ptr_eq(&it.claims, claims) && *it.nobody == *nobody;
         if let Some(known) = self.before.and_then(|open| open.gpus.iter().find(is_as_it_was)) {
             return Arc::clone(&known.holders);
         }
         let pods = self.pods.get_or_init(|| self.seen.pods.iter().map(|pod| (&pod.key, pod)).collect());
-        let holder = |holding: &Holding| (holding.pod.clone(), Holder::new(&holding.pod, nobody, pods));
-        Arc::new(claims.holdings().map(|(holding, _)| holder(holding)).collect())
+        let mut payers = BTreeSet::new();
+        let holders = claims.holdings().map(|(holding, _)| {
+            let pod = pods.get(&holding.pod).copied();
+            let payer = Holder::payer(&holding.pod, nobody, pod);
+            Holder::new(&holding.pod, pod, one_of(&mut payers, payer))
+        });
+        holders.collect()
     }
+}
+
+/// The one among them that is equal, as most holders pay like others.
+fn one_of(payers: &mut BTreeSet<Arc<Payer>>, payer: Payer) -> Arc<Payer> {
+    if let Some(known) = payers.get(&payer) {
+        return Arc::clone(known);
+    }
+    let payer = Arc::new(payer);
+    payers.insert(Arc::clone(&payer));
+    payer
 }
 
 // === impl Holder ===
@@ -185,20 +248,23 @@ impl Holder {
         }
     }
 
-    fn new(key: &PodKey, nobody: &Payer, pods: &BTreeMap<&PodKey, &Pod>) -> Self {
-        let pod = pods.get(key);
+    fn new(key: &PodKey, pod: Option<&Pod>, payer: Arc<Payer>) -> Self {
         Self {
-            workload: pod.and_then(|pod| pod.workload.clone()),
             id: PodId {
                 namespace: Arc::clone(&key.namespace),
                 name: Arc::clone(&key.name),
                 uid: pod.map(|pod| Arc::clone(&pod.uid)).unwrap_or_default(),
             },
-            payer: Payer {
-                namespace: Arc::clone(&key.namespace),
-                labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
-                ..nobody.clone()
-            },
+            payer,
+            workload: pod.and_then(|pod| pod.workload.clone()),
+        }
+    }
+
+    fn payer(key: &PodKey, nobody: &Payer, pod: Option<&Pod>) -> Payer {
+        Payer {
+            namespace: Arc::clone(&key.namespace),
+            labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
+            ..nobody.clone()
         }
     }
 }

@@ -1,12 +1,11 @@
 //! What the meter says after an observation.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::observation::{Fault, Gpu, Health, Mig, Observation};
 
 use super::Meter;
-use super::open::{Open, OpenGpu};
+use super::open::{Held, Holder, Open, OpenGpu, Recent};
 use crate::cost::attribution::{Claim, GpuClaims, Holding};
 use crate::cost::ledger::{DeviceAccount, PayerAccount, PodAccount, PodId};
 use crate::cost::money::Rate;
@@ -21,7 +20,7 @@ const NANOS: u128 = 1_000_000_000;
 
 /// What a pod has now, over all its devices.
 #[derive(Default)]
-struct Held {
+struct Now {
     rate: Rate,
     gpus_nanos: u64,
     unpriced: u32,
@@ -32,16 +31,18 @@ struct Held {
 
 impl Meter {
     /// Reads the ledger and what is open now.
-    pub(super) fn summary(&self, seen: &Observation, open: &Open) -> Report {
+    pub(super) fn summary(&self, seen: &Observation, open: &Open, holders: &[Held<'_>]) -> Report {
+        let worked: Vec<Worked<'_>> =
+            open.gpus.iter().map(|open| Worked::new(&open.gpu, &open.claims)).collect();
         Report {
             at: seen.at,
             wall: seen.wall,
             ledger_start: self.ledger_start.unwrap_or(seen.wall),
             node: Arc::clone(&seen.node),
             driver_version: seen.driver_version.clone(),
-            devices: self.device_lines(open),
+            devices: self.device_lines(open, &worked),
             former_devices: self.former_devices(open),
-            pods: self.pod_lines(open),
+            pods: self.pod_lines(holders, &worked),
             showback: self.showback_lines(),
             imbalance: self.ledger.imbalance(),
             gpus_seen: seen.gpus.iter().flatten().filter(|gpu| is_shown(gpu)).count(),
@@ -58,41 +59,11 @@ impl Meter {
         }
     }
 
-    fn device_lines(&self, open: &Open) -> Vec<DeviceLine> {
+    fn device_lines(&self, open: &Open, worked: &[Worked<'_>]) -> Vec<DeviceLine> {
         let empty = DeviceAccount::default();
         let account = |gpu: &OpenGpu| self.ledger.devices.get(&gpu.gpu.uuid).unwrap_or(&empty);
-        open.gpus.iter().map(|gpu| self.device_line(gpu, account(gpu))).collect()
-    }
-
-    fn device_line(&self, open: &OpenGpu, account: &DeviceAccount) -> DeviceLine {
-        let worked = Worked::new(&open.gpu, &open.claims);
-        let mut holdings = Vec::with_capacity(open.claims.division.claimants().count());
-        holdings
-            .extend(open.claims.holdings().map(|(holding, share)| self.holding_line(open, holding, share)));
-        DeviceLine {
-            gpu: Arc::clone(&open.gpu),
-            gpu_model: Arc::clone(&open.model),
-            quote: open.quote.clone(),
-            since: account.since,
-            totals: account.totals.clone(),
-            sharing: open.claims.sharing,
-            attribution: worked.attribution(),
-            overcommitted: open.claims.overcommitted,
-            fault: match open.gpu.health {
-                Health::Healthy => None,
-                Health::Unavailable(fault) => Some(fault),
-            },
-            holdings,
-            unheld: unheld(&open.claims),
-            foreign_utilization: worked.foreign(),
-            energy_millijoules: account.energy_millijoules,
-            electricity: account.electricity,
-            bands: account.bands,
-            xids: account.xids.values().copied().collect(),
-            unobserved: account.unobserved,
-            rebooting: account.rebooting,
-            recovered: account.recovered,
-        }
+        let gpus = open.gpus.iter().zip(worked);
+        gpus.map(|(gpu, worked)| device_line(gpu, account(gpu), worked)).collect()
     }
 
     fn former_devices(&self, open: &Open) -> Vec<FormerDevice> {
@@ -113,37 +84,24 @@ impl Meter {
         former.map(line).collect()
     }
 
-    fn holding_line(&self, open: &OpenGpu, holding: &Holding, share: Share) -> HoldingLine {
-        HoldingLine {
-            namespace: Arc::clone(&holding.pod.namespace),
-            pod: Arc::clone(&holding.pod.name),
-            mig_device: holding.mig_device.clone(),
-            share: (share.numerator(), share.denominator()),
-            of_device: (holding.part.numerator(), holding.part.denominator()),
-            basis: holding.basis,
-            named: Arc::clone(&holding.named),
-            last: self.recent.get(&open.place(holding)).and_then(|recent| recent.last.clone()),
-        }
-    }
-
-    fn pod_lines(&self, open: &Open) -> Vec<PodLine> {
-        let mut held: BTreeMap<&PodId, Held> = BTreeMap::new();
-        for gpu in &open.gpus {
-            let worked = Worked::new(&gpu.gpu, &gpu.claims);
-            for (holding, share) in gpu.claims.holdings() {
-                if let Some(holder) = gpu.holders.get(&holding.pod) {
-                    held.entry(&holder.id).or_default().add(gpu, &worked, holding, share);
+    fn pod_lines(&self, holders: &[Held<'_>], worked: &[Worked<'_>]) -> Vec<PodLine> {
+        let mut held = holders.iter().peekable();
+        let line = |(id, account): (&PodId, &Arc<PodAccount>)| {
+            let mut now: Option<Now> = None;
+            while let Some(held) = held.next_if(|held| held.holder.id <= *id) {
+                if let (true, Some(worked)) = (held.holder.id == *id, worked.get(held.at)) {
+                    now.get_or_insert_default().add(held, worked);
                 }
             }
-        }
-        let line = |(id, account): (&PodId, &Arc<PodAccount>)| pod_line(id, account, held.remove(id));
+            pod_line(id, account, now)
+        };
         self.ledger.pods.iter().map(line).collect()
     }
 
     fn showback_lines(&self) -> Vec<ShowbackLine> {
         let lines = self.ledger.payers.iter();
-        let line = |(payer, account): (&Payer, &PayerAccount)| ShowbackLine {
-            payer: payer.clone(),
+        let line = |(payer, account): (&Arc<Payer>, &PayerAccount)| ShowbackLine {
+            payer: Payer::clone(payer),
             since: account.since,
             totals: account.totals.clone(),
         };
@@ -156,6 +114,48 @@ fn is_shown(gpu: &Gpu) -> bool {
     gpu.health != Health::Unavailable(Fault::Missing)
 }
 
+fn device_line(open: &OpenGpu, account: &DeviceAccount, worked: &Worked<'_>) -> DeviceLine {
+    let mut holdings = Vec::with_capacity(open.recent.len());
+    holdings.extend(open.held().zip(&open.recent).map(holding_line));
+    DeviceLine {
+        gpu: Arc::clone(&open.gpu),
+        gpu_model: Arc::clone(&open.model),
+        quote: open.quote.clone(),
+        since: account.since,
+        totals: account.totals.clone(),
+        sharing: open.claims.sharing,
+        attribution: worked.attribution(),
+        overcommitted: open.claims.overcommitted,
+        fault: match open.gpu.health {
+            Health::Healthy => None,
+            Health::Unavailable(fault) => Some(fault),
+        },
+        holdings,
+        unheld: unheld(&open.claims),
+        foreign_utilization: worked.foreign(),
+        energy_millijoules: account.energy_millijoules,
+        electricity: account.electricity,
+        bands: account.bands,
+        xids: account.xids.values().copied().collect(),
+        unobserved: account.unobserved,
+        rebooting: account.rebooting,
+        recovered: account.recovered,
+    }
+}
+
+fn holding_line(((_, holding, share), recent): ((&Holder, &Holding, Share), &Recent)) -> HoldingLine {
+    HoldingLine {
+        namespace: Arc::clone(&holding.pod.namespace),
+        pod: Arc::clone(&holding.pod.name),
+        mig_device: holding.mig_device.clone(),
+        share: (share.numerator(), share.denominator()),
+        of_device: (holding.part.numerator(), holding.part.denominator()),
+        basis: holding.basis,
+        named: Arc::clone(&holding.named),
+        last: recent.last.clone(),
+    }
+}
+
 /// What nobody holds, added up by state.
 fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
     let of = |wanted: State| {
@@ -166,27 +166,28 @@ fn unheld(claims: &GpuClaims) -> Vec<(State, (u64, u64))> {
     State::UNHELD.into_iter().filter_map(of).collect()
 }
 
-fn pod_line(id: &PodId, account: &Arc<PodAccount>, held: Option<Held>) -> PodLine {
-    let live = held.is_some();
-    let held = held.unwrap_or_default();
+fn pod_line(id: &PodId, account: &Arc<PodAccount>, now: Option<Now>) -> PodLine {
+    let live = now.is_some();
+    let now = now.unwrap_or_default();
     PodLine {
         namespace: Arc::clone(&id.namespace),
         pod: Arc::clone(&id.name),
         uid: Arc::clone(&id.uid),
         account: Arc::clone(account),
         gpu_model: account.description.gpu_model(),
-        rate: held.rate,
-        gpus_nanos: held.gpus_nanos,
-        unpriced_gpus: held.unpriced,
-        devices: held.devices,
+        rate: now.rate,
+        gpus_nanos: now.gpus_nanos,
+        unpriced_gpus: now.unpriced,
+        devices: now.devices,
         live,
     }
 }
 
-// === impl Held ===
+// === impl Now ===
 
-impl Held {
-    fn add(&mut self, open: &OpenGpu, worked: &Worked<'_>, holding: &Holding, share: Share) {
+impl Now {
+    fn add(&mut self, held: &Held<'_>, worked: &Worked<'_>) {
+        let Held { gpu: open, holding, share, .. } = *held;
         let part = |whole: u128| u64::try_from(share.part_of(whole)).unwrap_or(u64::MAX);
         match &open.quote {
             Some(quote) => {
@@ -197,7 +198,7 @@ impl Held {
         }
         self.gpus_nanos = self.gpus_nanos.saturating_add(part(NANOS));
         if self.devices.is_empty() {
-            // Nearly every pod has one.
+            // A list makes room for four otherwise, and nearly every pod has one device.
             self.devices.reserve_exact(1);
         }
         self.devices.push(PodDevice {

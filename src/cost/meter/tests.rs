@@ -11,6 +11,7 @@ mod payers;
 mod properties;
 mod sharing;
 mod situations;
+mod unchanged;
 mod ways;
 
 use std::sync::Arc;

@@ -317,12 +317,12 @@ impl WireLabels {
 // === impl WirePayer ===
 
 impl WirePayer {
-    pub(super) fn of((payer, account): (&Payer, &PayerAccount)) -> Self {
+    pub(super) fn of((payer, account): (&Arc<Payer>, &PayerAccount)) -> Self {
         let PayerAccount { since, totals } = account;
         Self { payer: WirePayerKey::of(payer), since: since.as_millis(), totals: WireTotals::of(totals) }
     }
 
-    pub(super) fn account(self) -> (Payer, PayerAccount) {
+    pub(super) fn account(self) -> (Arc<Payer>, PayerAccount) {
         let account = PayerAccount { since: UnixTime::from_millis(self.since), totals: self.totals.totals() };
         (self.payer.payer(), account)
     }
@@ -331,8 +331,8 @@ impl WirePayer {
 // === impl WirePayerKey ===
 
 impl WirePayerKey {
-    pub(super) fn of(payer: &Payer) -> Self {
-        let Payer { namespace, labels, gpu_model, price_model } = payer;
+    pub(super) fn of(payer: &Arc<Payer>) -> Self {
+        let Payer { namespace, labels, gpu_model, price_model } = &**payer;
         Self {
             namespace: namespace.into(),
             labels: WireLabels::of(labels),
@@ -341,12 +341,12 @@ impl WirePayerKey {
         }
     }
 
-    pub(super) fn payer(self) -> Payer {
-        Payer {
+    pub(super) fn payer(self) -> Arc<Payer> {
+        Arc::new(Payer {
             namespace: self.namespace.into(),
             labels: self.labels.labels(),
             gpu_model: self.gpu_model.into(),
             price_model: self.price_model.map(|WirePriceModel(model)| model),
-        }
+        })
     }
 }

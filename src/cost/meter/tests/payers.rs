@@ -34,11 +34,10 @@ fn more_payers_than_there_are_lines_share_one() {
 #[test]
 fn what_nobody_holds_always_has_its_line() {
     let mut ledger = Ledger::default();
-    let payer = |namespace: String| crate::cost::report::Payer {
-        namespace: namespace.into(),
-        labels: CostLabels::default(),
-        gpu_model: "m".into(),
-        price_model: None,
+    let payer = |namespace: String| {
+        let (namespace, gpu_model) = (namespace.into(), "m".into());
+        let labels = CostLabels::default();
+        Arc::new(crate::cost::report::Payer { namespace, labels, gpu_model, price_model: None })
     };
     for n in 0..300 {
         ledger.payer(&payer(format!("ns-{n}")));
