@@ -23,6 +23,9 @@ const SLOTS: usize = 10;
 /// After so many ticks nothing grows any more: work is judged over the last minute.
 const WARM: u64 = 70;
 
+/// The kubelet answers in every so manieth tick, as a program that asks it every five seconds sees it.
+pub(crate) const ANSWERED: u64 = 5;
+
 /// How the GPUs of a node are shared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sharing {
@@ -45,6 +48,7 @@ pub(crate) struct Kind {
 pub(crate) struct Metered {
     meter: Meter,
     seen: Observation,
+    ticks: u64,
 }
 
 // === impl Sharing ===
@@ -77,16 +81,23 @@ impl Metered {
     /// The node after a minute.
     pub(crate) fn new(kind: Kind) -> Self {
         let meter = Meter::new(Policy::default(), Arc::new(pricing_file::sheet(None, None)));
-        let mut node = Self { meter, seen: seen(kind) };
+        let mut node = Self { meter, seen: seen(kind), ticks: 0 };
         (0..WARM).for_each(|_| drop(node.tick()));
         node
     }
 
     /// A second later.
     pub(crate) fn tick(&mut self) -> Arc<Report> {
+        self.ticks += 1;
         self.seen.at = self.seen.at.after(Span::from_secs(1));
         self.seen.wall = UnixTime::from_millis(self.seen.wall.as_millis() + 1_000);
         self.seen.pods_told_at = Some(self.seen.at);
+        if self.ticks.is_multiple_of(ANSWERED)
+            && let Some(answer) = &self.seen.allocations
+        {
+            let answer = Allocations { read_at: self.seen.at, ..Allocations::clone(answer) };
+            self.seen.allocations = Some(Arc::new(answer));
+        }
         for gpu in self.seen.gpus.iter_mut().flatten() {
             gpu.energy_millijoules = gpu.energy_millijoules.map(|energy| energy + 400_000);
         }

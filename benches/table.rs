@@ -7,7 +7,7 @@ use gpu_cost_exporter::metrics::Format;
 
 use crate::counting::{Asked, asked_by};
 use crate::kinds;
-use crate::node::{Kind, Metered, Sharing, render, series};
+use crate::node::{ANSWERED, Kind, Metered, Sharing, render, series};
 
 /// How often each thing is done; the median counts.
 const TIMES: usize = 21;
@@ -19,16 +19,18 @@ pub(crate) fn print() {
         let mut node = Metered::new(kind);
         let published = Metered::publish(node.tick());
         let series = series(&render(&published, Format::Text));
-        say("tick", kind, series, || drop(black_box(node.tick())));
+        // The mean from one answer of the kubelet to the next.
+        say(("tick", ANSWERED), kind, series, || (0..ANSWERED).for_each(|_| drop(black_box(node.tick()))));
         for (name, format) in
             [("text", Format::Text), ("openmetrics", Format::OpenMetrics), ("protobuf", Format::Protobuf)]
         {
-            say(name, kind, series, || drop(black_box(render(&published, format))));
+            say((name, 1), kind, series, || drop(black_box(render(&published, format))));
         }
     }
 }
 
-fn say(what: &str, kind: Kind, series: usize, mut work: impl FnMut()) {
+/// Says of one thing what it takes, where `work` does so many of them.
+fn say((what, many): (&str, u64), kind: Kind, series: usize, mut work: impl FnMut()) {
     let mut nanos: Vec<u64> = Vec::with_capacity(TIMES);
     for _ in 0..TIMES {
         let began = clock::uptime();
@@ -36,8 +38,9 @@ fn say(what: &str, kind: Kind, series: usize, mut work: impl FnMut()) {
         nanos.push(clock::uptime().since(began).as_nanos());
     }
     nanos.sort_unstable();
-    let median = nanos[TIMES / 2];
+    let median = nanos[TIMES / 2] / many;
     let Asked { allocations, bytes, .. } = asked_by(work).1;
+    let (allocations, bytes) = (allocations / many, bytes / many);
     let Kind { sharing, holders } = kind;
     let sharing = sharing.as_str();
     println!("{what}\t{sharing}\t{holders}\t{series}\t{median}\t{allocations}\t{bytes}");

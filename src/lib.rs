@@ -17,7 +17,8 @@ pub mod observation;
 // The cost model: no I/O, no clock, no floats. From what was seen to whose money it is.
 pub mod cost;
 
-// The one clock, files that people write, and what the exporter says about itself.
+// The memory, the one clock, files that people write, and what the exporter says about itself.
+pub mod allocator;
 pub mod clock;
 mod errors;
 mod yaml;

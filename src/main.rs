@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use gpu_cost_exporter::args::{Args, Command, LogFormat};
 use gpu_cost_exporter::cost::pricing::Date;
 use gpu_cost_exporter::explain::Origin;
-use gpu_cost_exporter::{app, clock, explain, pricing_file};
+use gpu_cost_exporter::{allocator, app, clock, explain, pricing_file};
 
 /// `EX_USAGE` of sysexits.h: what was typed or written is wrong, and trying again will not help.
 const WRONG_INPUT: u8 = 64;
@@ -16,6 +16,7 @@ const WRONG_INPUT: u8 = 64;
 const SHUT_OUT: u8 = 75;
 
 fn main() -> ExitCode {
+    allocator::settle();
     let args = match Args::read() {
         Ok(args) => args,
         Err(error) => return refuse(&error),

@@ -1,4 +1,4 @@
-//! The calls that nvml-wrapper lacks, and the only `unsafe` code of the program.
+//! The calls that nvml-wrapper lacks.
 //!
 //! Each function loads nothing and keeps nothing: the symbol comes from the library that `nvml` holds open, the handle
 //! from a [`Device`] that borrows the same library, and what is written back is plain data.

@@ -15,14 +15,14 @@ mod tests {
     use gpu_cost_exporter::metrics::Format;
 
     use super::counting::{Asked, asked_by};
-    use super::node::{Kind, Metered, Sharing, render, series};
+    use super::node::{ANSWERED, Kind, Metered, Sharing, render, series};
 
     /// Three minutes of ticks, three times as long as work is looked back at.
-    const TICKS: usize = 180;
+    const TICKS: u64 = 180;
 
-    /// A tick whose report nobody keeps.
-    fn tick(node: &mut Metered) -> Asked {
-        asked_by(|| drop(node.tick())).1
+    /// The ticks from one answer of the kubelet to the next, whose reports nobody keeps.
+    fn ticks(node: &mut Metered) -> Asked {
+        asked_by(|| (0..ANSWERED).for_each(|_| drop(node.tick()))).1
     }
 
     /// A node on which nothing changes but the time.
@@ -34,10 +34,10 @@ mod tests {
     fn a_tick_of_a_steady_node_asks_for_the_same_again_and_again_and_keeps_nothing() {
         for sharing in Sharing::ALL {
             let mut node = steady(sharing);
-            let first = tick(&mut node);
+            let first = ticks(&mut node);
             let (mut most, mut kept) = (first, 0);
-            for _ in 0..TICKS {
-                let asked = tick(&mut node);
+            for _ in 0..TICKS / ANSWERED {
+                let asked = ticks(&mut node);
                 kept += asked.kept;
                 most.allocations = most.allocations.max(asked.allocations);
                 most.bytes = most.bytes.max(asked.bytes);

@@ -250,8 +250,28 @@ fn in_a_burst(node: &FakeNode, server: &FakeApiServer) {
     assert!(lists > 2 && lists <= most, "{lists} lists, where {most} were to be expected");
 }
 
-/// Waits until only the threads are left that there always are.
+/// Waits until only the threads are left that there always are. They have one heap: what one lets go of, another one uses.
 fn assert_is_small(daemon: &Daemon) {
     let threads = || fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count();
     eventually("few threads", || (threads() <= THREADS).then_some(()));
+    assert_eq!(heaps_of_threads(&fs::read_to_string(format!("/proc/{}/maps", daemon.pid())).unwrap()), 0);
+}
+
+/// How many heaps the C library has made for threads: each begins where 64 MiB of addresses begin, and has the rest of them
+/// in reserve.
+fn heaps_of_threads(maps: &str) -> usize {
+    const LENGTH: u64 = 64 << 20;
+    let areas: Vec<(u64, u64, &str)> = maps
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (from, to) = words.next()?.split_once('-')?;
+            Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?, words.next()?))
+        })
+        .collect();
+    let is_heap = |pair: &&[(u64, u64, &str)]| {
+        let [(from, _, used), (_, to, spare)] = pair else { return false };
+        from % LENGTH == 0 && *to == from + LENGTH && (*used, *spare) == ("rw-p", "---p")
+    };
+    areas.windows(2).filter(is_heap).count()
 }
