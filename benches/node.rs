@@ -143,8 +143,8 @@ fn seen(Kind { sharing, holders }: Kind) -> Observation {
     containers.sort();
     let mut advertised: Vec<DeviceId> = (0..slots * devices.len()).map(device).collect();
     advertised.sort();
-    let allocations =
-        Allocations { read_at: at, answering_since: at, containers, advertised: Some(advertised) };
+    let (containers, advertised) = (containers.into(), Some(advertised.into()));
+    let allocations = Allocations { read_at: at, answering_since: at, containers, advertised };
     Observation {
         at,
         wall: UnixTime::from_millis(1_784_548_800_000),

@@ -183,6 +183,7 @@ impl Poller {
         let read_at = clock::uptime();
         let answering_since = self.answering_since(self.client.connection(), read_at);
         let containers = allocations_of(&answer, &self.resources);
+        let containers = shared(containers, self.latest.allocations.as_ref().map(|last| &last.containers));
         Ok(Allocations { read_at, answering_since, containers, advertised: self.advertised().await })
     }
 
@@ -197,19 +198,29 @@ impl Poller {
         read_at
     }
 
-    async fn advertised(&mut self) -> Option<Vec<DeviceId>> {
+    async fn advertised(&mut self) -> Option<Arc<[DeviceId]>> {
+        let last = self.latest.allocations.as_ref().and_then(|last| last.advertised.as_ref());
         match self.client.allocatable().await {
-            Ok(answer) => Some(advertised_by(&answer, &self.resources)),
+            Ok(answer) => Some(shared(advertised_by(&answer, &self.resources), last)),
             Err(Error::Call { code: Code::Unimplemented, .. }) => None,
             Err(error) => {
                 tracing::debug!(
                     error = error.chain(),
                     "keeping the devices that the kubelet last advertised"
                 );
+                let last = last.cloned();
                 self.latest.errors = self.latest.errors.saturating_add(1);
-                self.latest.allocations.as_ref()?.advertised.clone()
+                last
             }
         }
+    }
+}
+
+/// A list, or the last one if that says the same: most answers do, and whoever has the last one need not look at it again.
+fn shared<T: PartialEq>(list: Vec<T>, before: Option<&Arc<[T]>>) -> Arc<[T]> {
+    match before {
+        Some(before) if **before == *list => Arc::clone(before),
+        _ => list.into(),
     }
 }
 

@@ -139,7 +139,8 @@ pub fn attribute(
     before: Option<&Attributed>,
 ) -> Attributed {
     let ground = Ground::of(seen, gpus, rules);
-    if let Some(before) = before.filter(|before| before.ground == ground) {
+    let has_changed = memory.listen(seen, rules.max_age);
+    if let Some(before) = before.filter(|before| !has_changed && before.ground == ground) {
         debug_assert!(before.follows_anew(seen, gpus, rules, memory), "attribution is not what it would be");
         return before.clone();
     }
@@ -162,7 +163,6 @@ struct Divided {
 }
 
 fn divide(seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &mut Memory) -> Divided {
-    memory.listen(seen, rules.max_age);
     if seen.allocations.is_none() {
         let gpus = gpus.iter().map(|gpu| unattributed(gpu)).collect();
         return Divided { gpus, unmapped: 0, conflicts: BTreeSet::new() };
@@ -192,9 +192,10 @@ fn unattributed(gpu: &Gpu) -> GpuClaims {
 // === impl Attributed ===
 
 impl Attributed {
-    /// Whether the same would come of it if everything were done anew, and the same were remembered.
+    /// Whether the same would come of it if everything were done anew, and the same be remembered.
     fn follows_anew(&self, seen: &Observation, gpus: &[Arc<Gpu>], rules: &Rules, memory: &Memory) -> bool {
         let mut anew = memory.clone();
+        let _ = anew.listen(seen, rules.max_age);
         let Divided { gpus, unmapped, conflicts } = divide(seen, gpus, rules, &mut anew);
         let is_same = |(one, other): (&Arc<GpuClaims>, &GpuClaims)| **one == *other;
         self.gpus.len() == gpus.len()

@@ -251,13 +251,14 @@ fn the_same_moment_looks_the_same_again() {
 fn another_node_has_other_gpus() {
     let uuids = |node: &str| -> BTreeSet<Arc<str>> {
         let seen = at(&Demo::new(node.into()), 0);
-        let ids = seen.allocations.unwrap().advertised.clone().unwrap().into_iter();
-        ids.map(|id| match id.target {
-            DeviceTarget::Gpu(uuid) | DeviceTarget::MigDevice(uuid) => uuid,
-            DeviceTarget::Slot(id) => id.rsplit_once('-').unwrap().0.into(),
-            target => panic!("{target:?}"),
-        })
-        .collect()
+        let ids = seen.allocations.unwrap().advertised.clone().unwrap().to_vec();
+        ids.into_iter()
+            .map(|id| match id.target {
+                DeviceTarget::Gpu(uuid) | DeviceTarget::MigDevice(uuid) => uuid,
+                DeviceTarget::Slot(id) => id.rsplit_once('-').unwrap().0.into(),
+                target => panic!("{target:?}"),
+            })
+            .collect()
     };
     // Six GPUs and three MIG devices; one GPU is cut into those, and one is given out by its claim.
     assert_eq!(uuids("a").len(), 6 + 3);

@@ -12,10 +12,11 @@ pub struct Allocations {
     pub read_at: Uptime,
     /// When it first answered over the present connection; after a break its answers are incomplete for a while.
     pub answering_since: Uptime,
-    /// One entry per container and resource of which it holds at least one device, sorted.
-    pub containers: Vec<Allocation>,
+    /// One entry per container and resource of which it holds at least one device, sorted. It is the same object as in the
+    /// answer before where both say the same, and so is what is advertised.
+    pub containers: Arc<[Allocation]>,
     /// Every healthy device that the plugins advertise, held or not; `None` when the kubelet would not say.
-    pub advertised: Option<Vec<DeviceId>>,
+    pub advertised: Option<Arc<[DeviceId]>>,
 }
 
 /// The devices of one resource that one container has.

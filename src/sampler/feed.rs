@@ -269,7 +269,7 @@ impl NodeFeed {
             resource: Arc::default(),
             devices: self.holdable.values().flatten().cloned().collect(),
         };
-        Allocations { read_at, containers: vec![allocation], ..Allocations::default() }
+        Allocations { read_at, containers: [allocation].into(), ..Allocations::default() }
     }
 }
 

@@ -72,8 +72,8 @@ impl<'a> From<&'a Allocations> for WireAllocations<'a> {
     fn from(allocations: &'a Allocations) -> Self {
         let Allocations { read_at: _, answering_since: _, containers, advertised } = allocations;
         Self {
-            containers: List::of(containers, Into::into),
-            advertised: advertised.as_ref().map(|ids| List::of(ids, Into::into)),
+            containers: List::of(&**containers, Into::into),
+            advertised: advertised.as_deref().map(|ids| List::of(ids, Into::into)),
         }
     }
 }

@@ -131,7 +131,7 @@ fn a_line_does_not_repeat_the_line_before() {
     };
     for at in [3, 4] {
         seen.at = Uptime::from_nanos(at);
-        let containers = vec![held.clone()];
+        let containers = [held.clone()].into();
         seen.allocations =
             Some(Arc::new(Allocations { read_at: seen.at, containers, ..Allocations::default() }));
         recorder.record(&seen).unwrap();
@@ -334,6 +334,7 @@ fn allocations() -> impl Strategy<Value = Arc<Allocations>> {
     (any::<[u64; 2]>(), several(allocation), some(several(device_id()))).prop_map(
         |(times, containers, advertised)| {
             let [read_at, answering_since] = times.map(Uptime::from_nanos);
+            let (containers, advertised) = (containers.into(), advertised.map(Into::into));
             Arc::new(Allocations { read_at, answering_since, containers, advertised })
         },
     )

@@ -375,6 +375,29 @@ fn a_kubelet_that_cannot_say_what_it_advertises() {
 }
 
 #[test]
+fn what_an_answer_says_again_is_the_same_object() {
+    let kubelet = FakeKubelet::start();
+    kubelet.advertise(devices(GPU, &[GPU_0]));
+    kubelet.list(held_by_a());
+    let mut poller = Poller::start(&kubelet);
+    let mut next = |is_it: &dyn Fn(&Allocations) -> bool| {
+        poller.wake();
+        poller.until(|latest| latest.allocations.as_ref().is_some_and(|it| is_it(it))).allocations.unwrap()
+    };
+    let first = next(&|_| true);
+    let same = next(&|it| it.read_at > first.read_at);
+    let is_same = |one: &Allocations, other: &Allocations| {
+        let advertised = one.advertised.as_ref().zip(other.advertised.as_ref());
+        let advertised = advertised.is_some_and(|(one, other)| Arc::ptr_eq(one, other));
+        (Arc::ptr_eq(&one.containers, &other.containers), advertised)
+    };
+    assert_eq!(is_same(&first, &same), (true, true));
+    kubelet.list(Vec::new());
+    let freed = next(&|it| it.containers.is_empty());
+    assert_eq!(is_same(&same, &freed), (false, true));
+}
+
+#[test]
 fn a_kubelet_that_will_not_say_what_it_advertises_now() {
     let kubelet = FakeKubelet::start();
     kubelet.advertise(devices(GPU, &[GPU_0]));
@@ -394,7 +417,7 @@ fn a_kubelet_that_will_not_say_what_it_advertises_now() {
     poller.wake();
     let third =
         poller.until(|latest| latest.allocations.as_ref().is_some_and(|it| it.read_at > second.read_at));
-    assert_eq!(third.allocations.unwrap().advertised, Some(Vec::new()), "an empty list is passed on");
+    assert_eq!(third.allocations.unwrap().advertised, Some([].into()), "an empty list is passed on");
 }
 
 #[test]

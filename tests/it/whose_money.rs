@@ -289,7 +289,7 @@ fn what_a_claim_has_reaches_the_observation() {
 /// Whether the kubelet's holder has a device under the name under which one is published and claimed.
 fn holds_what_is_published(seen: &Observation) -> bool {
     let (published, claim) = (&seen.dynamic.devices[0], &seen.dynamic.claims[0]);
-    let held = seen.allocations.iter().flat_map(|allocations| &allocations.containers);
+    let held = seen.allocations.iter().flat_map(|allocations| &*allocations.containers);
     held.flat_map(|allocation| &allocation.devices).any(|id| {
         matches!(&id.target, DeviceTarget::Claimed { claim: key, device, .. }
             if *key == claim.key && *device == published.name && *device == claim.devices[0].name)

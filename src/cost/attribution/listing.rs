@@ -19,6 +19,7 @@
 //! What the pod watch shows of a static pod is its mirror: when that is deleted, the pod runs on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::Arc;
 
 use crate::observation::{
@@ -86,11 +87,12 @@ struct Present<'a> {
 
 impl Listing {
     /// Takes in what was seen now. What is older than `max_age` is not believed where it says that somebody is gone.
-    pub(super) fn take_in(&mut self, seen: &Observation, max_age: Span) {
+    ///
+    /// Says whether somebody holds something else than before, or is somebody else.
+    pub(super) fn take_in(&mut self, seen: &Observation, max_age: Span) -> bool {
         let Some(answer) = &seen.allocations else {
             self.fresh = false;
-            self.held.values_mut().for_each(|held| held.believed = false);
-            return;
+            return self.believe(|_| false);
         };
         let first = *self.first_answering_since.get_or_insert(answer.answering_since);
         let in_grace =
@@ -98,14 +100,24 @@ impl Listing {
         let present = Present::new(seen, answer, max_age, in_grace);
         self.fresh = seen.at.since(answer.read_at) <= max_age;
         let is_answered = self.answer.replace(Arc::clone(answer)).as_ref() != Some(answer);
+        let mut has_changed = false;
         if is_answered {
             self.answers += 1;
-            self.take_in_answer(&present);
+            has_changed |= self.take_in_answer(&present);
         }
-        self.drop_the_gone(&present, is_answered);
+        has_changed |= self.drop_the_gone(&present, is_answered);
+        let fresh = self.fresh;
+        self.believe(|pod| fresh || present.is_seen_running(pod)) || has_changed
+    }
+
+    /// Believes what is held by these; says whether that is anything else than before.
+    fn believe(&mut self, believed: impl Fn(&PodKey) -> bool) -> bool {
+        let mut has_changed = false;
         for (pod, held) in &mut self.held {
-            held.believed = self.fresh || present.is_seen_running(pod);
+            let before = mem::replace(&mut held.believed, believed(pod));
+            has_changed |= held.believed != before;
         }
+        has_changed
     }
 
     /// Whether what nobody is listed for is free.
@@ -123,55 +135,64 @@ impl Listing {
         self.held.get(pod).map(|held| held.since)
     }
 
-    fn take_in_answer(&mut self, present: &Present<'_>) {
+    fn take_in_answer(&mut self, present: &Present<'_>) -> bool {
         let mut listed: BTreeMap<&PodKey, Vec<Allocation>> = BTreeMap::new();
-        for allocation in &present.answer.containers {
-            // Nearly every pod has one.
+        for allocation in &*present.answer.containers {
+            // A list makes room for four otherwise, and nearly every pod has one entry.
             let devices = listed.entry(&allocation.pod).or_insert_with(|| Vec::with_capacity(1));
             devices.push(allocation.clone());
         }
-        self.give_up_what_others_have(&listed);
+        let mut has_changed = self.give_up_what_others_have(&listed);
         for (pod, devices) in listed {
             let comes_back = self.gone.contains_key(pod) && present.in_grace;
             if present.has_ended(pod) || comes_back && !present.is_seen_running(pod) {
                 continue;
             }
             self.gone.remove(pod);
-            let before = self.held.get(pod);
-            let held = Held {
-                identity: before.and_then(|held| held.identity.clone()),
-                since: before.map_or(present.at, |held| held.since),
-                listed_in: self.answers,
-                listed_at: present.answer.read_at,
-                devices,
-                believed: true,
-            };
-            self.held.insert(pod.clone(), held);
+            let since = present.at;
+            let held = self.held.entry(pod.clone()).or_insert_with(|| Held::nothing(since));
+            (held.listed_in, held.listed_at) = (self.answers, present.answer.read_at);
+            if held.devices != devices {
+                held.devices = devices;
+                has_changed = true;
+            }
         }
+        has_changed
     }
 
     /// Whoever is not listed any more has lost what is listed for another.
-    fn give_up_what_others_have(&mut self, listed: &BTreeMap<&PodKey, Vec<Allocation>>) {
+    fn give_up_what_others_have(&mut self, listed: &BTreeMap<&PodKey, Vec<Allocation>>) -> bool {
         let taken: BTreeSet<&DeviceId> =
             listed.values().flatten().flat_map(|devices| &devices.devices).collect();
         let is_taken = |id: &DeviceId| taken.iter().any(|other| is_same(id, other));
+        let mut has_changed = false;
         for (_, held) in self.held.iter_mut().filter(|(pod, _)| !listed.contains_key(pod)) {
-            held.devices.iter_mut().for_each(|devices| devices.devices.retain(|id| !is_taken(id)));
+            for devices in held.devices.iter_mut().map(|allocation| &mut allocation.devices) {
+                let before = devices.len();
+                devices.retain(|id| !is_taken(id));
+                has_changed |= devices.len() != before;
+            }
         }
+        has_changed
     }
 
-    fn drop_the_gone(&mut self, present: &Present<'_>, is_answered: bool) {
+    fn drop_the_gone(&mut self, present: &Present<'_>, is_answered: bool) -> bool {
         let answers = self.answers;
+        let mut has_changed = false;
         let left = self.held.iter_mut().filter_map(|(pod, held)| {
             let is_another = held.is_described(present.pods.get(pod).copied(), present.at);
+            has_changed |= is_another;
             // What is listed at the same time as another is described is that one's.
             let is_listed_now = is_answered && held.listed_in == answers;
             let stays = present.stays(pod, held, answers) && (!is_another || is_listed_now);
             (!stays).then(|| pod.clone())
         });
-        for pod in left.collect::<Vec<_>>() {
+        let left: Vec<PodKey> = left.collect();
+        has_changed |= !left.is_empty();
+        for pod in left {
             self.leave(pod, present.at);
         }
+        has_changed
     }
 
     fn leave(&mut self, pod: PodKey, at: Uptime) {
@@ -196,6 +217,12 @@ fn is_same(one: &DeviceId, other: &DeviceId) -> bool {
 // === impl Held ===
 
 impl Held {
+    /// Of a pod that is listed for the first time.
+    fn nothing(since: Uptime) -> Self {
+        let (listed_in, listed_at) = (0, Uptime::default());
+        Self { identity: None, since, listed_in, listed_at, devices: Vec::new(), believed: true }
+    }
+
     /// Takes in who it is. Says whether that is another pod than before, and then a newer one.
     fn is_described(&mut self, pod: Option<&Pod>, at: Uptime) -> bool {
         let Some(identity) = pod.map(Identity::of) else { return false };

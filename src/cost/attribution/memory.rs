@@ -47,9 +47,9 @@ impl Memory {
         self.came.clear();
     }
 
-    /// Takes in who holds something.
-    pub(super) fn listen(&mut self, seen: &Observation, max_age: Span) {
-        self.listing.take_in(seen, max_age);
+    /// Takes in who holds something. Says whether that is anything else than before.
+    pub(super) fn listen(&mut self, seen: &Observation, max_age: Span) -> bool {
+        self.listing.take_in(seen, max_age)
     }
 
     /// What pods hold.

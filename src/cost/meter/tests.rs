@@ -193,8 +193,8 @@ impl Rig {
         self.seen.allocations = Some(Arc::new(Allocations {
             read_at: self.seen.at,
             answering_since: self.answering_since,
-            containers: self.allocated.clone(),
-            advertised: self.advertised.clone(),
+            containers: self.allocated.clone().into(),
+            advertised: self.advertised.clone().map(Into::into),
         }));
         self.observe_stale()
     }

@@ -181,7 +181,7 @@ impl Day {
             read_at: Uptime::from_nanos(times[read]),
             answering_since: Uptime::from_nanos(answering_since),
             containers: containers.collect(),
-            advertised: Some(if is_restarting { Vec::new() } else { self.advertised(read) }),
+            advertised: Some(if is_restarting { Vec::new() } else { self.advertised(read) }.into()),
         }
     }
 

@@ -272,8 +272,8 @@ impl Told {
         self.seen.allocations = Some(Arc::new(Allocations {
             read_at: self.seen.at,
             answering_since: Uptime::default(),
-            containers: self.allocated.clone(),
-            advertised: self.advertised.clone(),
+            containers: self.allocated.clone().into(),
+            advertised: self.advertised.clone().map(Into::into),
         }));
         self.observe_without_kubelet()
     }

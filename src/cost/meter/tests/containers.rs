@@ -282,9 +282,9 @@ proptest! {
         let mut turned = history.clone();
         for (_, seen) in &mut turned {
             let Some(answer) = &seen.allocations else { continue };
-            let mut answer = Allocations::clone(answer);
-            answer.containers.reverse();
-            seen.allocations = Some(Arc::new(answer));
+            let containers = answer.containers.iter().rev().cloned().collect();
+            let turned = Allocations { containers, ..Allocations::clone(answer) };
+            seen.allocations = Some(Arc::new(turned));
         }
         for (one, other) in run(&history, |_| true).iter().zip(run(&turned, |_| true)) {
             prop_assert_eq!(series(one), series(&other));

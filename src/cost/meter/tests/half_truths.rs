@@ -29,8 +29,8 @@ impl Rig {
     fn tick_unwatched(&mut self, seconds: u64) -> &mut Self {
         self.later(Span::from_secs(seconds));
         let told_at = self.seen.pods_told_at;
-        let containers = self.allocated.clone();
-        let advertised = self.advertised.clone();
+        let containers = self.allocated.clone().into();
+        let advertised = self.advertised.clone().map(Into::into);
         let (read_at, answering_since) = (self.seen.at, self.answering_since);
         self.seen.allocations =
             Some(Arc::new(Allocations { read_at, answering_since, containers, advertised }));

@@ -501,14 +501,18 @@ fn shuffle(seen: &mut Observation, order: u64) {
     pods.rotate_left(by);
     seen.pods = pods.into();
     if let Some(allocations) = &seen.allocations {
-        let mut allocations = Allocations::clone(allocations);
-        let by = turn(allocations.containers.len());
-        allocations.containers.rotate_left(by);
-        allocations.containers.reverse();
-        if let Some(advertised) = &mut allocations.advertised {
+        let mut containers = allocations.containers.to_vec();
+        let by = turn(containers.len());
+        containers.rotate_left(by);
+        containers.reverse();
+        let advertised = allocations.advertised.as_ref().map(|advertised| {
+            let mut advertised = advertised.to_vec();
             let by = turn(advertised.len());
             advertised.rotate_left(by);
-        }
-        seen.allocations = Some(Arc::new(allocations));
+            advertised.into()
+        });
+        let containers = containers.into();
+        let turned = Allocations { containers, advertised, ..Allocations::clone(allocations) };
+        seen.allocations = Some(Arc::new(turned));
     }
 }
