@@ -2,17 +2,20 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
 
-/// Answers every request with so many bytes, one connection after the other; says on which port, and never ends.
+/// Answers every request with so many bytes, each connection on its own thread; says on which port, and never ends.
 pub(crate) fn forever(bytes: usize) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     println!("{}", listener.local_addr().expect("an address").port());
     let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n").into_bytes();
     answer.resize(answer.len() + bytes, b'#');
-    for stream in listener.incoming() {
-        // Whoever goes in the middle of an answer is done.
-        let _ = stream.and_then(|stream| answer_all(&stream, &answer));
-    }
+    thread::scope(|scope| {
+        for stream in listener.incoming() {
+            // Whoever goes in the middle of an answer is done.
+            scope.spawn(|| stream.and_then(|stream| answer_all(&stream, &answer)));
+        }
+    });
 }
 
 fn answer_all(stream: &TcpStream, answer: &[u8]) -> std::io::Result<()> {

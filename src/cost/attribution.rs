@@ -139,8 +139,9 @@ pub fn attribute(
     before: Option<&Attributed>,
 ) -> Attributed {
     let ground = Ground::of(seen, gpus, rules);
-    let has_changed = memory.listen(seen, rules.max_age);
-    if let Some(before) = before.filter(|before| !has_changed && before.ground == ground) {
+    let same = before.filter(|before| before.ground == ground);
+    let has_changed = (same.is_none() || !memory.has_heard(seen)) && memory.listen(seen, rules.max_age);
+    if let Some(before) = same.filter(|_| !has_changed) {
         debug_assert!(before.follows_anew(seen, gpus, rules, memory), "attribution is not what it would be");
         return before.clone();
     }

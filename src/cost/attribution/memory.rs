@@ -47,6 +47,12 @@ impl Memory {
         self.came.clear();
     }
 
+    /// Whether the kubelet has said nothing since.
+    pub(super) fn has_heard(&self, seen: &Observation) -> bool {
+        self.listing.answer.as_ref().map(|answer| answer.read_at)
+            == seen.allocations.as_ref().map(|answer| answer.read_at)
+    }
+
     /// Takes in who holds something. Says whether that is anything else than before.
     pub(super) fn listen(&mut self, seen: &Observation, max_age: Span) -> bool {
         self.listing.take_in(seen, max_age)
