@@ -140,7 +140,6 @@ struct Board {
     read_anew: Arc<Notify>,
     changed: Arc<Notify>,
     publish: watch::Sender<Latest>,
-    pods: BTreeMap<PodKey, Pod>,
     claim_names: ClaimNames,
     pods_watch: Standing,
     node_watch: Standing,
@@ -198,7 +197,6 @@ impl Board {
             read_anew,
             changed,
             publish,
-            pods: BTreeMap::new(),
             claim_names: ClaimNames::default(),
             pods_watch: Standing::default(),
             node_watch: Standing::default(),
@@ -262,9 +260,8 @@ impl Board {
         let reading = self.reading.borrow().clone();
         let pods = objects.iter().map(|object| object.pod(&reading));
         let pods: BTreeMap<PodKey, Pod> = pods.map(|pod| (pod.key.clone(), pod)).collect();
-        if pods != self.pods {
-            self.pods = pods;
-            self.show_pods();
+        if !pods.values().eq(&*self.latest.pods) {
+            self.latest.pods = pods.into_values().collect();
         }
         self.changed.notify_one();
     }
@@ -272,9 +269,11 @@ impl Board {
     fn change_pod(&mut self, object: &Object) {
         self.claim_names.change(object);
         let pod = object.pod(&self.reading.borrow());
-        if self.pods.get(&pod.key) != Some(&pod) {
-            self.pods.insert(pod.key.clone(), pod);
-            self.show_pods();
+        let place = self.place(&pod.key);
+        if place.ok().and_then(|at| self.latest.pods.get(at)) != Some(&pod) {
+            let (before, after) = self.latest.pods.split_at(place.unwrap_or_else(|at| at));
+            let after = &after[usize::from(place.is_ok())..];
+            self.latest.pods = before.iter().chain([&pod]).chain(after).cloned().collect();
         }
         self.changed.notify_one();
     }
@@ -282,10 +281,9 @@ impl Board {
     /// Removes a pod, but not another one that has its name by now.
     fn remove_pod(&mut self, object: &Object) {
         self.claim_names.remove(object);
-        let key = object.key();
-        if self.pods.get(&key).is_some_and(|pod| *pod.uid == *object.metadata.uid) {
-            self.pods.remove(&key);
-            self.show_pods();
+        let is_it = |pod: &&Pod| *pod.uid == *object.metadata.uid && pod.key == object.key();
+        if self.latest.pods.iter().any(|pod| is_it(&pod)) {
+            self.latest.pods = self.latest.pods.iter().filter(|pod| !is_it(pod)).cloned().collect();
         }
         self.changed.notify_one();
     }
@@ -297,8 +295,9 @@ impl Board {
         }
     }
 
-    fn show_pods(&mut self) {
-        self.latest.pods = self.pods.values().cloned().collect();
+    /// Where a pod is, or where it belongs.
+    fn place(&self, pod: &PodKey) -> Result<usize, usize> {
+        self.latest.pods.binary_search_by(|known| known.key.cmp(pod))
     }
 
     fn standing(&mut self, of: Collection) -> &mut Standing {
