@@ -27,6 +27,8 @@ fn kinds() -> Vec<node::Kind> {
 }
 
 fn main() {
+    // As the program does.
+    gpu_cost_exporter::allocator::settle();
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some("--count") => {

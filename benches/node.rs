@@ -23,7 +23,7 @@ const SLOTS: usize = 10;
 /// After so many ticks nothing grows any more: work is judged over the last minute.
 const WARM: u64 = 70;
 
-/// The kubelet answers in every so manieth tick, as a program that asks it every five seconds sees it.
+/// The kubelet answers in one of so many ticks, as a program that asks it every five seconds sees it.
 pub(crate) const ANSWERED: u64 = 5;
 
 /// How the GPUs of a node are shared.
@@ -49,6 +49,8 @@ pub(crate) struct Metered {
     meter: Meter,
     seen: Observation,
     ticks: u64,
+    /// What was published last: it is there until the next report is.
+    report: Option<Arc<Report>>,
 }
 
 // === impl Sharing ===
@@ -81,7 +83,7 @@ impl Metered {
     /// The node after a minute.
     pub(crate) fn new(kind: Kind) -> Self {
         let meter = Meter::new(Policy::default(), Arc::new(pricing_file::sheet(None, None)));
-        let mut node = Self { meter, seen: seen(kind), ticks: 0 };
+        let mut node = Self { meter, seen: seen(kind), ticks: 0, report: None };
         (0..WARM).for_each(|_| drop(node.tick()));
         node
     }
@@ -101,7 +103,9 @@ impl Metered {
         for gpu in self.seen.gpus.iter_mut().flatten() {
             gpu.energy_millijoules = gpu.energy_millijoules.map(|energy| energy + 400_000);
         }
-        self.meter.observe(&self.seen)
+        let report = self.meter.observe(&self.seen);
+        self.report = Some(Arc::clone(&report));
+        report
     }
 
     /// What is published of a report.

@@ -205,10 +205,13 @@ class Exporter:
         return self.status("RssAnon") * 1024
 
     def used(self):
-        """Bytes of its memory that it looks at in ten seconds."""
+        """Bytes of its memory that it looks at in ten seconds; none where the system does not say."""
         process = pathlib.Path(f"/proc/{self.process.pid}")
-        # What was looked at is forgotten, of all kinds of pages (proc_pid_clear_refs(5)).
-        process.joinpath("clear_refs").write_text("1")
+        try:
+            # What was looked at is forgotten, of all kinds of pages (proc_pid_clear_refs(5)).
+            process.joinpath("clear_refs").write_text("1")
+        except OSError:
+            return None
         time.sleep(9)
         self.scrape(1, 1, "gzip")
         time.sleep(1)
@@ -264,7 +267,8 @@ def daemon(stage):
             row(f"CPU of a cold scrape over HTTP, {name}, µs per series", cold(it, encoding), most, "{:.2f}")
         row("resident after 40 scrapes, MiB", it.resident() / MIB, 12)
         row("of it anonymous, MiB", it.anonymous() / MIB, None)
-        row("of it used within ten seconds, one scrape among them, MiB", it.used() / MIB, None)
+        if (used := it.used()) is not None:
+            row("of it used within ten seconds, one scrape among them, MiB", used / MIB, None)
     # Hardly any tick comes between, so that what is measured is a buffer that is sent.
     with Exporter(stage, "mig", 110, "--sample.interval=10s") as it:
         series = it.scrape(1, 1, "identity")[3]
@@ -280,7 +284,7 @@ def daemon(stage):
                 spent, alone, crowded = least(size)
                 row("for comparison: CPU of 1,000 times sending as many bytes and nothing else, s", spent, None, "{:.3f}")
                 row("for comparison: p99 of that on one connection, ms", alone, None, "{:.2f}")
-                row("for comparison: p99 of that on 16 connections, ms", crowded, None, "{:.2f}")
+                row("for comparison: p99 of that on 16 connections, a thread each, ms", crowded, None, "{:.2f}")
     text = table(["what", "measured", "aim"], rows)
     print(text, flush=True)
     return text

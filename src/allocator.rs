@@ -2,10 +2,10 @@
 //!
 //! As it comes, it makes a heap for each thread, and once something large was let go of it keeps as much for the next one.
 //! Our threads sleep nearly always, and what is large is let go of with every tick: of what a node of ten thousand holders
-//! had resident, two fifths were reports that were gone (docs/performance.md).
+//! had resident, two fifths were reports that were gone (2026-11-22).
 #![cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "the allocator's settings are no variables"))]
 
-/// How many heaps there are. Threads that would wait for each other at one of them are not busy at the same time.
+/// How many heaps there are. Threads that are busy at the same time wait for each other there, which is seldom and short.
 #[cfg(target_env = "gnu")]
 const HEAPS: std::ffi::c_int = 1;
 

@@ -11,8 +11,8 @@
 //!
 //! exactly, in integers. The modules in reading order: [`money`] and [`share`] (amounts, and how they are divided),
 //! [`gpu_model`] and [`pricing`] (names of GPUs, and their rates), [`attribution`] (who has which share), `work` and
-//! `window` (who did what with it, now and over time), [`account`] and [`ledger`] (what was counted), [`meter`] (what counts),
-//! [`report`] (the answer).
+//! `window` (who did what with it, now and over time), [`account`] and [`ledger`] (what was counted), [`meter`] (what
+//! counts), [`report`] (the answer).
 
 #![deny(clippy::float_arithmetic)]
 

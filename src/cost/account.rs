@@ -1,6 +1,6 @@
 //! The accounts: what has been counted of one GPU, one pod, one payer.
 //!
-//! They are the ledger's, which alone adds to them; a report shows those of pods as they are.
+//! They are the ledger's, and money gets into them by its postings alone; a report shows those of pods as they are.
 
 mod containers;
 mod totals;

@@ -140,10 +140,13 @@ pub fn attribute(
 ) -> Attributed {
     let ground = Ground::of(seen, gpus, rules);
     let same = before.filter(|before| before.ground == ground);
-    let has_changed = (same.is_none() || !memory.has_heard(seen)) && memory.listen(seen, rules.max_age);
+    // What changes nothing need not be listened to a second time.
+    let is_heard = same.is_some() && memory.has_heard(seen);
+    let has_changed = if is_heard { false } else { memory.listen(seen, rules.max_age) };
     if let Some(before) = same.filter(|_| !has_changed) {
         debug_assert!(before.follows_anew(seen, gpus, rules, memory), "attribution is not what it would be");
-        return before.clone();
+        let Attributed { gpus, unmapped, conflicts, ground: _ } = before.clone();
+        return Attributed { gpus, unmapped, conflicts, ground };
     }
     let divided = divide(seen, gpus, rules, memory);
     let known = before.map(|before| &before.gpus[..]).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The accounts: what has been charged so far, by device, by pod and by payer.
 //!
-//! A charge is posted to all three views at once ([`Accounts`]), and the bill of a GPU is added up on its own, so that the views
-//! can be held against it. Totals never decrease. A device and a payer stay for ever; a pod that holds nothing any more
+//! A charge is posted to all three views at once ([`Accounts`]), and the bill of a GPU is added up on its own, so that the
+//! views can be held against it. Totals never decrease. A device and a payer stay for ever; a pod that holds nothing any more
 //! stays for its retention, so that whoever reads the ledger now and then misses none of it. The fields are public for
 //! whoever keeps the ledger over a restart; nobody else adds to them but through its methods.
 

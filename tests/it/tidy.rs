@@ -220,8 +220,8 @@ const IMPURE_STD: &[&str] = &["env", "fs", "io", "net", "process", "thread", "ti
 /// A longer file holds two ideas.
 const LINES: usize = 400;
 
-/// Where `unsafe` is needed: at the allocator's settings, at the driver's own interface, in the fake of it, where a test talks to the fake, and in an
-/// allocator that counts.
+/// Where `unsafe` is needed: at the allocator's settings, at the driver's own interface, in the fake of it, where a test talks
+/// to the fake, and in an allocator that counts.
 const UNSAFE: &[&str] = &[
     "src/allocator.rs",
     "src/nvml/ffi.rs",

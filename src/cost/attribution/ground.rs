@@ -16,25 +16,29 @@ pub(super) struct Ground {
     rules: Rules,
     /// What the kubelet said, but for the time; `None` until it has said something.
     answer: Option<Answer>,
-    pods: Arc<[Pod]>,
+    pods: Shared<Arc<[Pod]>>,
     /// Whether the pods were told recently enough to say who is gone.
     is_watched: bool,
-    dynamic: Arc<Dynamic>,
-    node: Arc<Node>,
+    dynamic: Shared<Arc<Dynamic>>,
+    node: Shared<Arc<Node>>,
     gpus: Vec<Gpu>,
 }
 
 /// An answer of the kubelet, but for the time when it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answer {
-    containers: Arc<[Allocation]>,
-    advertised: Option<Arc<[DeviceId]>>,
+    containers: Shared<Arc<[Allocation]>>,
+    advertised: Option<Shared<Arc<[DeviceId]>>>,
     answering_since: Uptime,
     /// Whether it is young enough to say what is free.
     is_fresh: bool,
     /// Whether it came long enough after a break to say who is gone.
     is_settled: bool,
 }
+
+/// Something that is mostly the same object as before, which then need not be looked at.
+#[derive(Clone, Debug)]
+struct Shared<P>(P);
 
 // === impl Ground ===
 
@@ -43,22 +47,32 @@ impl Ground {
         Self {
             rules: rules.clone(),
             answer: seen.allocations.as_ref().map(|answer| Answer::of(answer, seen.at, rules.max_age)),
-            pods: Arc::clone(&seen.pods),
+            pods: Shared(Arc::clone(&seen.pods)),
             is_watched: seen.is_watched(rules.max_age),
-            dynamic: Arc::clone(&seen.dynamic),
-            node: Arc::clone(&seen.node),
+            dynamic: Shared(Arc::clone(&seen.dynamic)),
+            node: Shared(Arc::clone(&seen.node)),
             gpus: gpus.iter().map(|gpu| layout(gpu)).collect(),
         }
     }
 }
+
+// === impl Shared ===
+
+impl<T: ?Sized + PartialEq> PartialEq for Shared<Arc<T>> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl<T: ?Sized + Eq> Eq for Shared<Arc<T>> {}
 
 // === impl Answer ===
 
 impl Answer {
     fn of(answer: &Allocations, now: Uptime, max_age: Span) -> Self {
         Self {
-            containers: Arc::clone(&answer.containers),
-            advertised: answer.advertised.clone(),
+            containers: Shared(Arc::clone(&answer.containers)),
+            advertised: answer.advertised.clone().map(Shared),
             answering_since: answer.answering_since,
             is_fresh: now.since(answer.read_at) <= max_age,
             is_settled: answer.read_at.since(answer.answering_since) > max_age,

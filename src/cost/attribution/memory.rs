@@ -47,7 +47,7 @@ impl Memory {
         self.came.clear();
     }
 
-    /// Whether the kubelet has said nothing since.
+    /// Whether the kubelet's answer is the one that was taken in last, or there was none yet.
     pub(super) fn has_heard(&self, seen: &Observation) -> bool {
         self.listing.answer.as_ref().map(|answer| answer.read_at)
             == seen.allocations.as_ref().map(|answer| answer.read_at)

@@ -50,14 +50,18 @@ impl Meter {
         worked: Option<&Worked<'_>>,
         recent: &mut [Recent],
     ) {
-        let mut held = at.gpu.held().zip(recent);
+        let held: Vec<(&Holder, &Holding)> =
+            at.gpu.held().map(|(holder, holding, _)| (holder, holding)).collect();
+        let mut next = 0;
         for piece in self.pieces(at, division) {
             match piece.claim {
                 Claim::Nobody(state) => self.charge_nobody(at, *state, piece.amount),
                 Claim::Holder(holding) => {
-                    let is_it = |((_, held, _), _): &((_, &Holding, _), _)| held.is_same_place(holding);
-                    let Some(((holder, ..), recent)) = held.find(is_it) else { continue };
-                    self.charge_holder(at, (holder, holding), worked, piece, recent);
+                    let found = (next..held.len()).find(|n| held[*n].1.is_same_place(holding));
+                    debug_assert!(found.is_some(), "whoever has a part of a gap was there when it began");
+                    let Some(place) = found else { continue };
+                    next = place + 1;
+                    self.charge_holder(at, (held[place].0, holding), worked, piece, &mut recent[place]);
                 }
             }
         }

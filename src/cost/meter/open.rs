@@ -96,9 +96,7 @@ impl Open {
         let is_known = !self.resumed || !seen.boot.is_empty() && seen.at >= self.at;
         self.seen.boot == seen.boot && is_known
     }
-}
 
-impl Open {
     /// Everybody who holds something, sorted by pod; who holds several devices is there for each.
     pub(super) fn holders(&self) -> Vec<Held<'_>> {
         let held = self.gpus.iter().enumerate().flat_map(|(at, gpu)| {
@@ -152,7 +150,7 @@ impl OpenGpu {
     ) {
         let (priced, now) = (self.price.is_some(), ledger.now);
         ledger.device(&self.gpu.uuid).open(priced, self.gpu.energy_millijoules, energy);
-        let has_holders = |before: &Self| Arc::ptr_eq(&self.holders, &before.holders);
+        let has_holders = |it: &Self| it.gpu.uuid == self.gpu.uuid && Arc::ptr_eq(&it.holders, &self.holders);
         if before.is_some_and(|open| open.gpus.iter().any(has_holders)) {
             return;
         }
@@ -202,7 +200,7 @@ impl OpenGpu {
 impl<'a> Described<'a> {
     pub(super) fn new(seen: &'a Observation, before: Option<&'a Open>) -> Self {
         // Whose accounts were opened by another program is looked at again.
-        let before = before.filter(|open| !open.resumed && open.seen.pods == seen.pods);
+        let before = before.filter(|open| !open.resumed && open.seen.has_pods_of(seen));
         Self { seen, before, pods: OnceCell::new() }
     }
 

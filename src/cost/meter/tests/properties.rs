@@ -25,6 +25,8 @@ pub(super) struct Tick {
     pods: Option<Vec<Described>>,
     cents: u64,
     reboot: bool,
+    /// Whether everybody says again what was said before, the kubelet only if it says anything.
+    again: bool,
 }
 
 /// A GPU of a generated history, known by its number.
@@ -93,8 +95,17 @@ fn tick() -> impl Strategy<Value = Tick> {
     ];
     let gpus = prop::option::weighted(0.9, prop::collection::vec(board(), 0..4));
     let pods = prop::option::weighted(0.7, prop::collection::vec(described(), 0..6));
-    (elapsed, gpus, kubelet(), pods, 0u64..2_000, prop::bool::weighted(0.03)).prop_map(
-        |(elapsed, gpus, kubelet, pods, cents, reboot)| Tick { elapsed, gpus, kubelet, pods, cents, reboot },
+    let (reboot, again) = (prop::bool::weighted(0.03), prop::bool::weighted(0.3));
+    (elapsed, gpus, kubelet(), pods, 0u64..2_000, reboot, again).prop_map(
+        |(elapsed, gpus, kubelet, pods, cents, reboot, again)| Tick {
+            elapsed,
+            gpus,
+            kubelet,
+            pods,
+            cents,
+            reboot,
+            again,
+        },
     )
 }
 
@@ -256,6 +267,11 @@ pub(super) fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
         rig.later(tick.elapsed);
         boot += u32::from(tick.reboot);
         rig.seen.boot = boot.to_string().into();
+        if tick.again {
+            say_again(&mut rig, matches!(tick.kubelet, Kubelet::Says { .. }));
+            seen.push((tick.cents, rig.seen.clone()));
+            continue;
+        }
         let boards = tick.gpus.as_ref().map(|gpus| {
             let distinct: BTreeMap<u8, Gpu> = gpus.iter().map(|b| (b.number, board_as_seen(b))).collect();
             distinct.into_values().collect()
@@ -278,6 +294,15 @@ pub(super) fn observations(ticks: &[Tick]) -> Vec<(u64, Observation)> {
         seen.push((tick.cents, rig.seen.clone()));
     }
     seen
+}
+
+fn say_again(rig: &mut Rig, kubelet: bool) {
+    if let Some(answer) = rig.seen.allocations.as_mut().filter(|_| kubelet) {
+        Arc::make_mut(answer).read_at = rig.seen.at;
+    }
+    if rig.seen.pods_told_at.is_some() {
+        rig.seen.pods_told_at = Some(rig.seen.at);
+    }
 }
 
 fn says(at: Uptime, holds: &[(u8, u8, Device)], replicas: Option<u32>) -> Allocations {

@@ -121,3 +121,16 @@ fn a_pod_watch_that_falls_silent_is_no_longer_believed_though_nothing_is_said() 
     assert_eq!(holder(&mut rig, 30).as_deref(), Some("c"));
     assert_eq!(holder(&mut rig, 1), None);
 }
+
+#[test]
+fn what_a_pod_did_before_a_reboot_says_nothing_of_what_it_does_after() {
+    let mut rig = node(1);
+    rig.hold("job", &[whole("GPU-0")]).observe();
+    rig.gpu(0).activity = busy(90);
+    rig.run(30, 10);
+    rig.gpu(0).activity = busy(0);
+    rig.seen.boot = "another".into();
+    rig.later(Span::from_secs(10)).observe().run(10, 10);
+    // With the half minute before in mind it would not be idle.
+    check(&rig, 0, &[("used", 3), ("idle", 1)]);
+}
