@@ -46,6 +46,11 @@ pub(crate) fn by_label(port: u16, query: &str, label: &str) -> BTreeMap<String, 
     series.filter_map(|one| Some((one["metric"][label].as_str()?.to_owned(), value(one)?))).collect()
 }
 
+/// What a query of samples over time gives, as it was answered: for people.
+pub(crate) fn samples(port: u16, query: &str) -> String {
+    ask(port, query).unwrap_or_default()["data"]["result"].to_string()
+}
+
 fn ask(port: u16, query: &str) -> Option<Value> {
     let url = format!("http://127.0.0.1:{port}/api/v1/query");
     let mut answer = ureq::get(url).query("query", query).call().ok()?;
