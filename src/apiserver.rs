@@ -269,11 +269,10 @@ impl Board {
     fn change_pod(&mut self, object: &Object) {
         self.claim_names.change(object);
         let pod = object.pod(&self.reading.borrow());
-        let place = self.place(&pod.key);
-        if place.ok().and_then(|at| self.latest.pods.get(at)) != Some(&pod) {
-            let (before, after) = self.latest.pods.split_at(place.unwrap_or_else(|at| at));
-            let after = &after[usize::from(place.is_ok())..];
-            self.latest.pods = before.iter().chain([&pod]).chain(after).cloned().collect();
+        match self.place(&pod.key) {
+            Ok(at) if self.latest.pods[at] == pod => {}
+            Ok(at) => self.edit_pods(|pods| pods[at] = pod),
+            Err(at) => self.edit_pods(|pods| pods.insert(at, pod)),
         }
         self.changed.notify_one();
     }
@@ -281,9 +280,10 @@ impl Board {
     /// Removes a pod, but not another one that has its name by now.
     fn remove_pod(&mut self, object: &Object) {
         self.claim_names.remove(object);
-        let is_it = |pod: &&Pod| *pod.uid == *object.metadata.uid && pod.key == object.key();
-        if self.latest.pods.iter().any(|pod| is_it(&pod)) {
-            self.latest.pods = self.latest.pods.iter().filter(|pod| !is_it(pod)).cloned().collect();
+        if let Ok(at) = self.place(&object.key())
+            && *self.latest.pods[at].uid == *object.metadata.uid
+        {
+            self.edit_pods(|pods| _ = pods.remove(at));
         }
         self.changed.notify_one();
     }
@@ -293,6 +293,12 @@ impl Board {
         if labels != self.latest.node.labels {
             self.latest.node = Arc::new(Node { name: Arc::clone(&self.latest.node.name), labels });
         }
+    }
+
+    fn edit_pods(&mut self, edit: impl FnOnce(&mut Vec<Pod>)) {
+        let mut pods = self.latest.pods.to_vec();
+        edit(&mut pods);
+        self.latest.pods = pods.into();
     }
 
     /// Where a pod is, or where it belongs.

@@ -77,13 +77,6 @@ impl Observation {
         }
     }
 
-    /// Whether the pods are those of another observation, described as they were there.
-    #[must_use]
-    pub fn has_pods_of(&self, other: &Self) -> bool {
-        // Mostly they are the same object. That of a list is not looked at by its own comparison.
-        Arc::ptr_eq(&self.pods, &other.pods) || self.pods == other.pods
-    }
-
     /// Whether `pods` were known to be true at most `max_age` ago, so that they say who is gone.
     #[must_use]
     pub fn is_watched(&self, max_age: Span) -> bool {

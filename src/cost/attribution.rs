@@ -27,6 +27,8 @@ pub use self::listing::{Held, Identity, Listing};
 pub use self::memory::Memory;
 pub use self::naming::DeviceKey;
 
+pub(super) use self::ground::is_same;
+
 use self::divider::Divider;
 use self::ground::Ground;
 use self::naming::Naming;

@@ -421,11 +421,10 @@ fn what_prometheus_holds_is_the_ledger_whatever_breaks() {
                 thread::park_timeout(Duration::from_millis(50));
                 last.filter(|dollars| (dollars - expected).abs() <= TOLERANCE * expected)
             });
-            let hours = || by_hour(port, team);
             assert!(
                 sums.is_some(),
                 "{team:?}: {last:?} $ in {name}, {expected} $ in the ledgers; {:?}",
-                hours()
+                by_hour(port, team)
             );
         }
     }

@@ -60,7 +60,7 @@ impl Ground {
 
 impl<T: ?Sized + PartialEq> PartialEq for Shared<Arc<T>> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        is_same(&self.0, &other.0)
     }
 }
 
@@ -78,6 +78,11 @@ impl Answer {
             is_settled: answer.read_at.since(answer.answering_since) > max_age,
         }
     }
+}
+
+/// Whether two are equal. Mostly they are one object, of which a list's own comparison takes no notice.
+pub(in crate::cost) fn is_same<T: ?Sized + PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// A GPU without what it measured, but for how much memory there is.

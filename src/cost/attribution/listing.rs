@@ -86,6 +86,11 @@ struct Present<'a> {
 // === impl Listing ===
 
 impl Listing {
+    /// Whether the kubelet's answer is the one that was taken in last, or there was none yet.
+    pub(super) fn has_heard(&self, seen: &Observation) -> bool {
+        self.answer == seen.allocations
+    }
+
     /// Takes in what was seen now. What is older than `max_age` is not believed where it says that somebody is gone.
     ///
     /// Says whether somebody holds something else than before, or is somebody else.
@@ -99,7 +104,8 @@ impl Listing {
             answer.answering_since > first && answer.read_at.since(answer.answering_since) <= max_age;
         let present = Present::new(seen, answer, max_age, in_grace);
         self.fresh = seen.at.since(answer.read_at) <= max_age;
-        let is_answered = self.answer.replace(Arc::clone(answer)).as_ref() != Some(answer);
+        let is_answered = !self.has_heard(seen);
+        self.answer = Some(Arc::clone(answer));
         let mut has_changed = false;
         if is_answered {
             self.answers += 1;

@@ -49,8 +49,7 @@ impl Memory {
 
     /// Whether the kubelet's answer is the one that was taken in last, or there was none yet.
     pub(super) fn has_heard(&self, seen: &Observation) -> bool {
-        self.listing.answer.as_ref().map(|answer| answer.read_at)
-            == seen.allocations.as_ref().map(|answer| answer.read_at)
+        self.listing.has_heard(seen)
     }
 
     /// Takes in who holds something. Says whether that is anything else than before.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::observation::{CostLabels, Gpu, Health, Observation, Pod, PodKey, Uptime, Workload};
 
 use super::Price;
-use crate::cost::attribution::{Attributed, Claim, GpuClaims, Holding};
+use crate::cost::attribution::{Attributed, Claim, GpuClaims, Holding, is_same};
 use crate::cost::ledger::{Description, Ledger, PodId};
 use crate::cost::pricing::{CapacityType, EnergyRates, NodeFacts, PriceModel, Quote};
 use crate::cost::report::{LastCharge, Payer};
@@ -200,7 +200,7 @@ impl OpenGpu {
 impl<'a> Described<'a> {
     pub(super) fn new(seen: &'a Observation, before: Option<&'a Open>) -> Self {
         // Whose accounts were opened by another program is looked at again.
-        let before = before.filter(|open| !open.resumed && open.seen.has_pods_of(seen));
+        let before = before.filter(|open| !open.resumed && is_same(&open.seen.pods, &seen.pods));
         Self { seen, before, pods: OnceCell::new() }
     }
 
